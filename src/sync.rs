@@ -1,0 +1,94 @@
+//! The only home of atomics.
+//!
+//! Every shared word of the crate is a [`Word`]; its operations are named by
+//! their ordering, and no other file says `Ordering`. Under `cfg(loom)` the
+//! same names run on loom's atomics, so that the models check the code as
+//! built.
+
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU64, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
+
+/// One 64-bit word of shared memory.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Word(AtomicU64);
+
+impl Word {
+    #[cfg(any(feature = "std", test))]
+    pub(crate) fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    /// Acquire: pairs with the release half of [`Word::cas`]. What the writer
+    /// had read before it wrote is not newer than what we read afterwards.
+    #[inline(always)]
+    pub(crate) fn load_acquire(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Relaxed: for words that stand alone (counters, a tier's numbers) and
+    /// for header fields that were written before the region was published.
+    #[inline(always)]
+    pub(crate) fn load_relaxed(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Relaxed: for memory that nobody else can see yet, and for words that
+    /// stand alone.
+    #[inline(always)]
+    pub(crate) fn store_relaxed(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// `true` if the word was `current` and now is `new`.
+    ///
+    /// AcqRel: Release publishes what this thread read and wrote before to
+    /// every `load_acquire` that sees `new`; Acquire is needed by the next
+    /// step of the same thread. Relaxed on failure: the value found is thrown
+    /// away and the caller starts again from an Acquire load.
+    #[inline(always)]
+    pub(crate) fn cas(&self, current: u64, new: u64) -> bool {
+        self.0
+            .compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Relaxed: a statistic, read by nobody who decides anything.
+    #[inline(always)]
+    pub(crate) fn add_relaxed(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+/// How often a step that lost a race is tried again.
+///
+/// Each loss means that somebody else progressed, so honest contention never
+/// comes near it; it keeps a hostile writer of the region from holding a
+/// caller for ever.
+pub(crate) const TRIES: u32 = if cfg!(loom) { 64 } else { 1 << 16 };
+
+/// What to do between losing a race and trying again.
+pub(crate) struct Pause {
+    #[cfg(not(loom))]
+    backoff: crossbeam_utils::Backoff,
+}
+
+impl Pause {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self {
+            #[cfg(not(loom))]
+            backoff: crossbeam_utils::Backoff::new(),
+        }
+    }
+
+    /// Spins a little, longer each time; never yields to the scheduler, which
+    /// would be a system call.
+    #[cold]
+    pub(crate) fn lost(&self) {
+        #[cfg(not(loom))]
+        self.backoff.spin();
+    }
+}

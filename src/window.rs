@@ -1,0 +1,446 @@
+//! The sliding window: a run-length log in one word and a ring.
+//!
+//! # Purpose
+//! In any span of one window, never more than the limit is admitted, by
+//! however many threads and processes, with one compare-and-swap per
+//! admission and none per refusal.
+//!
+//! # State
+//! Consecutive admissions inside one *quantum* (a power of two of
+//! milliseconds) form a *run*. `head` is the only authority:
+//!
+//! | word | field | meaning |
+//! |---|---|---|
+//! | head | `generation` | whose record it is; another one: look the key up again |
+//! | | `live` | runs not yet expired at the last commit, newest included; 0: seen empty |
+//! | | `run` | number of the newest run; run *k* lies in cell *k* mod cells |
+//! | | `count` | units ever admitted, mod 2^24 |
+//! | cell | `time` | last tick of the run's quantum; 0: never used |
+//! | | `start` | `count` when the run began |
+//!
+//! # Protocol
+//! 1. Load head. Read the newest run's cell and step over expired runs from
+//!    the oldest on: `used` is `count` minus the oldest live run's `start`.
+//! 2. A window seen empty, whose newest run lies beyond the ring's first
+//!    cache line, is *rewound*: CAS head to `live` 0. Which cell comes next
+//!    is a function of head alone, and after a rewind it is the first line's:
+//!    a quiet key keeps to two cache lines.
+//! 3. No room: reload head; if it is unchanged, refuse. Loads only.
+//! 4. The quantum's run is open: CAS head, `count + n`.
+//! 5. Otherwise propose the new run, `(time, count)`, in the next cell by CAS
+//!    from the value seen there, after head was seen unchanged; then commit it
+//!    by a CAS of head. Somebody's proposal for this very run is adopted if it
+//!    ends late enough, and committed as an empty run if it does not.
+//!    Whoever commits a run judges expiry at a time no later than the run's.
+//!
+//! # Invariants
+//! Beside each stands the model that fails when it is broken (`tests/loom`,
+//! run by `make loom`); `tests/mutants` breaks every one and checks that.
+//!
+//! - **I1** Only a CAS of head admits, and it validates all that was read
+//!   since head was loaded: the cells of live runs do not change while head
+//!   does not. The one cell that may change, `next`, is never read as a run
+//!   before it is committed. (`two_threads_race_for_the_last_unit`)
+//! - **I2** A run is committed only by a CAS of head whose count equals its
+//!   start, and a proposal is replaced only by CAS from its exact value after
+//!   head was seen unchanged: a committed run's start is true.
+//!   (`three_threads_open_the_same_run`, `a_late_thread_meets_a_newer_run`)
+//! - **I3** A run is opened only where no live run lies, and `live` never
+//!   exceeds cells − 1: the proposal's cell is outside what any caller,
+//!   however late, may read as a run. (`a_late_caller_meets_a_full_ring`)
+//! - **I4** A thread that dies after it proposed leaves a value that the next
+//!   caller commits, replaces or ignores. (`a_proposer_dies`)
+//! - **I5** Time is rounded up when recorded and down when expiry is judged,
+//!   recorded times never decrease along the ring, and `live` was judged no
+//!   later than the newest run's time.
+//!   (`a_late_thread_meets_an_emptied_window`, `three_threads_spend_and_expire`,
+//!   the properties)
+//!
+//! # Progress
+//! Lock-free: a CAS fails only because another thread's succeeded. A caller
+//! that lost [`TRIES`] races gives up with [`Answer::Contended`].
+//!
+//! # Wrap-around
+//! `count` is compared on its circle, and limits are at most half of it.
+//! A CAS of head could mistake an old head for a new one only if its caller
+//! slept through a multiple of 2^24 units that is also a multiple of 2^18
+//! runs, of which a window has at most cells − 1.
+//!
+//! # Limits
+//! Time ends 34.8 years after the epoch: then windows stay closed. A caller
+//! more than a window late may find its run stamped later than it asked (its
+//! expired proposal was replaced), which is stricter. A clock that steps back
+//! closes windows for as long, never opens them.
+
+use crate::limit::Policy;
+use crate::sync::{Pause, TRIES, Word};
+use crate::time::{SPARE_CELLS, coarse_quantum, quantum_end};
+use crate::word::{Cell, Head, count_between, run_after};
+
+/// Cells in a cache line. Models shrink it with their rings.
+const LINE: u32 = if cfg!(loom) { 2 } else { 8 };
+
+/// A policy made ready for a ring of given size: lengths in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    limit: u32,
+    window: u64,
+    /// log2 of the quantum into which this policy's times are rounded up.
+    quantum: u32,
+    /// log2 of the greatest quantum that any limit has with this window.
+    greatest_quantum: u32,
+    /// Ticks added to recorded times to make up for an imprecise clock.
+    slack: u64,
+}
+
+impl Rules {
+    #[inline(always)]
+    pub(crate) const fn new(policy: Policy, cells: u32, slack: u64) -> Self {
+        let window = policy.window_ms() as u64;
+        let coarse = coarse_quantum(window.saturating_add(slack), cells);
+        let exact = policy.limit() <= cells.saturating_sub(SPARE_CELLS);
+        Self {
+            limit: policy.limit(),
+            window,
+            quantum: if exact { 0 } else { coarse },
+            greatest_quantum: coarse,
+            slack,
+        }
+    }
+
+    #[inline(always)]
+    const fn expires(&self, cell: Cell) -> u64 {
+        cell.time.saturating_add(self.window)
+    }
+}
+
+/// What the window said, as of one value of head. Times are ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Units in the window, after the admission if there was one.
+    pub(crate) used: u32,
+    /// Admitted: when the oldest unit leaves, 0 if there is none. Refused:
+    /// when the same request would be admitted.
+    pub(crate) at: u64,
+    /// Admitted: the time recorded for it.
+    #[cfg(test)]
+    pub(crate) stamp: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Admitted(Reading),
+    Refused(Reading),
+    /// The record was evicted: look the key up again.
+    Gone,
+    /// [`TRIES`] races lost.
+    Contended,
+}
+
+/// What head and its live runs say at one moment.
+struct Survey {
+    head: Head,
+    newest: Cell,
+    oldest: Cell,
+    /// The caller's time, never before what is already recorded.
+    now: u64,
+    /// Runs live at `now`; 0: the window is empty.
+    live: u32,
+    used: u32,
+    /// The run a proposal would open.
+    next: u32,
+}
+
+enum Verdict {
+    Join,
+    Open(u64),
+    Refuse(u64),
+}
+
+/// One record's window.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<'a> {
+    head: &'a Word,
+    ring: &'a [Word],
+    generation: u16,
+}
+
+impl<'a> Window<'a> {
+    /// `ring` has a power of two of cells, at least two.
+    #[inline(always)]
+    pub(crate) fn new(head: &'a Word, ring: &'a [Word], generation: u16) -> Self {
+        debug_assert!(ring.len().is_power_of_two() && ring.len() > 1);
+        Self {
+            head,
+            ring,
+            generation,
+        }
+    }
+
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        (self.ring.len() as u32).wrapping_sub(1)
+    }
+
+    #[inline(always)]
+    fn slot(&self, run: u32) -> &'a Word {
+        // The mask keeps the index inside; `head` stands in for a ring
+        // without cells, which `new` does not get.
+        self.ring
+            .get((run & self.mask()) as usize)
+            .unwrap_or(self.head)
+    }
+
+    /// Acquire: pairs with the CAS that proposed or committed this cell; what
+    /// its writer knew of head is then not newer than our later reload of it.
+    #[inline(always)]
+    fn cell(&self, run: u32) -> Cell {
+        Cell::unpack(self.slot(run).load_acquire())
+    }
+
+    /// Admits `n` units at `now`, or says when it would. `n` is at most the
+    /// limit: more is an error of the caller's that it has already answered.
+    #[inline(always)]
+    pub(crate) fn acquire(&self, n: u32, rules: &Rules, now: u64) -> Answer {
+        let pause = Pause::new();
+        for _ in 0..TRIES {
+            // Acquire: pairs with the CAS that committed this head, so its
+            // runs' cells are visible.
+            let word = self.head.load_acquire();
+            let head = Head::unpack(word);
+            if head.generation != self.generation {
+                return Answer::Gone;
+            }
+            let seen = self.survey(head, rules, now);
+            match self.verdict(&seen, n, rules) {
+                Verdict::Join => {
+                    let joined = Head {
+                        live: seen.live,
+                        count: head.count.wrapping_add(n),
+                        ..head
+                    };
+                    if self.head.cas(word, joined.pack()) {
+                        return Answer::Admitted(Reading {
+                            used: seen.used.saturating_add(n),
+                            at: rules.expires(seen.oldest),
+                            #[cfg(test)]
+                            stamp: seen.newest.time,
+                        });
+                    }
+                }
+                Verdict::Open(time) => {
+                    if let Some(time) = self.open(word, &seen, n, time, rules) {
+                        let opened = Cell { time, start: 0 };
+                        return Answer::Admitted(Reading {
+                            used: seen.used.saturating_add(n),
+                            at: rules.expires(if seen.live == 0 { opened } else { seen.oldest }),
+                            #[cfg(test)]
+                            stamp: self.cell(seen.next).time,
+                        });
+                    }
+                }
+                Verdict::Refuse(at) => {
+                    if self.head.load_acquire() == word {
+                        return Answer::Refused(Reading {
+                            used: seen.used,
+                            at,
+                            #[cfg(test)]
+                            stamp: 0,
+                        });
+                    }
+                }
+            }
+            pause.lost();
+        }
+        Answer::Contended
+    }
+
+    /// Whether [`Window::acquire`] would admit `n` units at `now`. Writes
+    /// nothing; `used` does not count the `n`.
+    pub(crate) fn peek(&self, n: u32, rules: &Rules, now: u64) -> Answer {
+        let pause = Pause::new();
+        for _ in 0..TRIES {
+            let word = self.head.load_acquire();
+            let head = Head::unpack(word);
+            if head.generation != self.generation {
+                return Answer::Gone;
+            }
+            let seen = self.survey(head, rules, now);
+            let verdict = self.verdict(&seen, n, rules);
+            if self.head.load_acquire() == word {
+                let reading = |at| Reading {
+                    used: seen.used,
+                    at,
+                    #[cfg(test)]
+                    stamp: 0,
+                };
+                return match verdict {
+                    Verdict::Refuse(at) => Answer::Refused(reading(at)),
+                    _ if seen.live == 0 => Answer::Admitted(reading(0)),
+                    _ => Answer::Admitted(reading(rules.expires(seen.oldest))),
+                };
+            }
+            pause.lost();
+        }
+        Answer::Contended
+    }
+
+    /// The tick at which the newest run was recorded, as of `head`; 0: never
+    /// used. For eviction, whose CAS of head validates it.
+    pub(crate) fn newest_time(&self, head: Head) -> u64 {
+        self.cell(head.run).time
+    }
+
+    #[inline(always)]
+    fn survey(&self, head: Head, rules: &Rules, now: u64) -> Survey {
+        let newest = self.cell(head.run);
+        // Time never runs backwards. A live run was opened by a call that read
+        // its clock at most a quantum and the slack before the run's end; the
+        // quantum may have been another limit's, so the greatest is assumed.
+        // `live` 0 proves that the newest run had expired.
+        let floor = if head.live > 0 {
+            newest
+                .time
+                .saturating_add(1)
+                .saturating_sub((1_u64 << rules.greatest_quantum).saturating_add(rules.slack))
+        } else if newest.time > 0 {
+            rules.expires(newest)
+        } else {
+            0
+        };
+        let now = if now < floor { floor } else { now };
+        let mut seen = Survey {
+            head,
+            newest,
+            oldest: newest,
+            now,
+            live: 0,
+            used: 0,
+            next: run_after(head.run, 1),
+        };
+        if head.live == 0 {
+            // After an empty window: the ring's first line, never the newest
+            // run's own cell, whose time still counts.
+            let mask = self.mask();
+            let in_first_cell = u32::from(head.run & mask == 0);
+            seen.next = run_after(head.run | mask, 1_u32.wrapping_add(in_first_cell));
+        } else if rules.expires(newest) > now {
+            let mut live = head.live;
+            let mut run = run_after(head.run, 1_u32.wrapping_sub(live));
+            let mut oldest = if live > 1 { self.cell(run) } else { newest };
+            while live > 1 && rules.expires(oldest) <= now {
+                live = live.wrapping_sub(1);
+                run = run_after(run, 1);
+                oldest = self.cell(run);
+            }
+            seen.live = live;
+            seen.oldest = oldest;
+            seen.used = count_between(oldest.start, head.count);
+        }
+        seen
+    }
+
+    #[inline(always)]
+    fn verdict(&self, seen: &Survey, n: u32, rules: &Rules) -> Verdict {
+        if seen.used.saturating_add(n) > rules.limit {
+            return Verdict::Refuse(self.frees(seen, n, rules));
+        }
+        let time = quantum_end(seen.now.saturating_add(rules.slack), rules.quantum);
+        if seen.live > 0 && time <= seen.newest.time {
+            return Verdict::Join;
+        }
+        // A run more would leave no cell outside the live ones (I3), or time
+        // has come to its end.
+        if seen.live >= self.mask() || time > Cell::LAST_TIME {
+            return Verdict::Refuse(rules.expires(seen.oldest));
+        }
+        Verdict::Open(time)
+    }
+
+    /// When enough of the live runs have expired to make room for `n`.
+    #[cold]
+    fn frees(&self, seen: &Survey, n: u32, rules: &Rules) -> u64 {
+        let mut run = run_after(seen.head.run, 1_u32.wrapping_sub(seen.live));
+        let mut cell = seen.oldest;
+        for _ in 1..seen.live {
+            run = run_after(run, 1);
+            let after = self.cell(run);
+            let left = count_between(after.start, seen.head.count);
+            if left.saturating_add(n) <= rules.limit {
+                return rules.expires(cell);
+            }
+            cell = after;
+        }
+        rules.expires(cell)
+    }
+
+    /// Steps 2 and 5: opens the run that ends at `time` with `n` units and
+    /// returns the time it got, or returns `None` after a step that helped or
+    /// lost, to be tried again.
+    #[inline(always)]
+    fn open(&self, word: u64, seen: &Survey, n: u32, time: u64, rules: &Rules) -> Option<u64> {
+        let head = seen.head;
+        let emptied = head.live > 0 && seen.live == 0;
+        if emptied && head.run & self.mask() >= LINE.wrapping_sub(1) {
+            self.head.cas(word, Head { live: 0, ..head }.pack());
+            return None;
+        }
+        let slot = self.slot(seen.next);
+        let found = slot.load_acquire();
+        let proposal = Cell::unpack(found);
+        // A proposal from before a rewind can lie in the cell that follows it;
+        // its proposer's head is gone, and nobody may take it up.
+        let earliest = if head.live > 0 || seen.newest.time == 0 {
+            seen.newest.time.saturating_add(1)
+        } else {
+            rules.expires(seen.newest)
+        };
+        let same_run = proposal.start == head.count
+            && proposal.time >= earliest
+            && rules.expires(proposal) > seen.now;
+        if same_run {
+            if proposal.time >= time {
+                return self.commit(word, seen, n).then_some(proposal.time);
+            }
+            self.commit_empty(word, head, proposal, rules);
+            return None;
+        }
+        // `found` may be newer than our head. Unless head is unchanged, the
+        // cell may meanwhile hold a committed run.
+        if self.head.load_acquire() != word {
+            return None;
+        }
+        let run = Cell {
+            time,
+            start: head.count,
+        };
+        (slot.cas(found, run.pack()) && self.commit(word, seen, n)).then_some(time)
+    }
+
+    /// Makes the proposed run the newest one, with `n` units.
+    #[inline(always)]
+    fn commit(&self, word: u64, seen: &Survey, n: u32) -> bool {
+        let committed = Head {
+            live: seen.live.wrapping_add(1),
+            run: seen.next,
+            count: seen.head.count.wrapping_add(n),
+            ..seen.head
+        };
+        self.head.cas(word, committed.pack())
+    }
+
+    /// Commits somebody's proposal that ends too early for us, without units.
+    /// Expiry is judged at its time, not at ours: a late caller may still join
+    /// it, and what it then finds expired must be so at the time recorded.
+    #[cold]
+    fn commit_empty(&self, word: u64, head: Head, proposal: Cell, rules: &Rules) {
+        let then = self.survey(head, rules, proposal.time);
+        if then.live < self.mask() {
+            self.commit(word, &then, 0);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+#[path = "../tests/loom/window.rs"]
+mod models;

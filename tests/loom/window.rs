@@ -1,0 +1,309 @@
+//! Models of the window: every interleaving of a few threads, and then the
+//! check that kills most mutants: after the threads have joined, at every
+//! later tick, what the window itself says is used must be what the recorded
+//! admissions add up to.
+
+use super::*;
+use loom::sync::Arc;
+use loom::thread;
+
+const CELLS: usize = 4;
+
+/// One request: units and the tick its clock shows.
+type Request = (u32, u64);
+
+struct Model {
+    head: Word,
+    ring: Vec<Word>,
+}
+
+/// An admission as the window recorded it.
+#[derive(Clone, Copy, Debug)]
+struct Admission {
+    n: u32,
+    now: u64,
+    stamp: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            head: Word::new(0),
+            ring: (0..CELLS).map(|_| Word::new(0)).collect(),
+        }
+    }
+
+    fn window(&self) -> Window<'_> {
+        Window::new(&self.head, &self.ring, 0)
+    }
+}
+
+fn rules(limit: u32, window: u64, quantum: u32) -> Rules {
+    Rules {
+        limit,
+        window,
+        quantum,
+        greatest_quantum: quantum,
+        slack: 0,
+    }
+}
+
+/// Runs `requests` one after the other, as one thread of a model does.
+fn run(model: &Model, rules: &Rules, requests: &[Request]) -> Vec<Admission> {
+    let mut admitted = Vec::new();
+    for &(n, now) in requests {
+        match model.window().acquire(n, rules, now) {
+            Answer::Admitted(reading) => admitted.push(Admission {
+                n,
+                now,
+                stamp: reading.stamp,
+            }),
+            Answer::Refused(reading) => assert!(reading.at > 0),
+            other => panic!("{other:?}"),
+        }
+    }
+    admitted
+}
+
+fn sum(admitted: &[Admission], alive: impl Fn(u64) -> bool) -> u32 {
+    admitted
+        .iter()
+        .filter(|a| alive(a.stamp))
+        .map(|a| a.n)
+        .sum()
+}
+
+/// `before` runs alone and then `threads` together, in every interleaving.
+/// `spoil` may leave in the ring what a dead thread left.
+fn check(
+    rules: Rules,
+    before: &'static [Request],
+    spoil: fn(&Model),
+    threads: &'static [&'static [Request]],
+) {
+    loom::model(move || {
+        let model = Arc::new(Model::new());
+        let mut admitted = run(&model, &rules, before);
+        spoil(&model);
+        let handles: Vec<_> = threads[1..]
+            .iter()
+            .map(|requests| {
+                let model = model.clone();
+                thread::spawn(move || run(&model, &rules, requests))
+            })
+            .collect();
+        admitted.extend(run(&model, &rules, threads[0]));
+        for handle in handles {
+            admitted.extend(handle.join().unwrap());
+        }
+
+        let last = admitted.iter().map(|a| a.stamp).max().unwrap_or(0);
+        for &Admission { stamp, .. } in &admitted {
+            let in_span = sum(&admitted, |s| s <= stamp && s + rules.window > stamp);
+            assert!(
+                in_span <= rules.limit,
+                "{in_span} in one window: {admitted:?}"
+            );
+        }
+        let head = Head::unpack(model.head.load_acquire());
+        assert!((head.live as usize) < CELLS, "{head:?}");
+        for tick in last..=last + rules.window + 1 {
+            let expected = sum(&admitted, |s| s + rules.window > tick);
+            match model.window().peek(0, &rules, tick) {
+                // Refused for want of a cell, in a ring as small as this.
+                Answer::Admitted(reading) | Answer::Refused(reading) => {
+                    assert_eq!(reading.used, expected, "at {tick}: {admitted:?} {head:?}");
+                }
+                other => panic!("at {tick}: {other:?}"),
+            }
+        }
+    });
+}
+
+fn clean(_: &Model) {}
+
+#[test]
+fn two_threads_race_for_the_last_unit() {
+    check(rules(3, 10, 0), &[(2, 5)], clean, &[&[(1, 5)], &[(1, 5)]]);
+    check(rules(3, 10, 0), &[(2, 5)], clean, &[&[(1, 6)], &[(1, 6)]]);
+}
+
+#[test]
+fn two_threads_open_the_first_run() {
+    check(rules(3, 10, 0), &[], clean, &[&[(1, 5)], &[(2, 5)]]);
+    check(rules(2, 10, 0), &[], clean, &[&[(1, 5), (1, 6)], &[(1, 6)]]);
+}
+
+#[test]
+fn a_late_thread_meets_a_newer_run() {
+    check(rules(9, 6, 0), &[(1, 4)], clean, &[&[(1, 5)], &[(1, 7)]]);
+    check(
+        rules(9, 6, 0),
+        &[(1, 4)],
+        clean,
+        &[&[(1, 5), (1, 6)], &[(1, 7), (1, 8)]],
+    );
+    check(
+        rules(9, 8, 1),
+        &[(1, 4)],
+        clean,
+        &[&[(1, 5), (1, 6)], &[(1, 8)]],
+    );
+}
+
+#[test]
+fn a_window_empties_while_two_threads_spend() {
+    check(
+        rules(2, 4, 0),
+        &[(2, 5)],
+        clean,
+        &[&[(1, 9), (1, 9)], &[(1, 9)]],
+    );
+    check(
+        rules(2, 4, 0),
+        &[(1, 5), (1, 6)],
+        clean,
+        &[&[(1, 8), (1, 9)], &[(1, 10)]],
+    );
+}
+
+#[test]
+fn a_late_thread_meets_an_emptied_window() {
+    // Runs 5 and 6 leave the newest beyond the first line: it is rewound.
+    check(
+        rules(2, 4, 0),
+        &[(1, 5), (1, 6)],
+        clean,
+        &[&[(1, 12)], &[(1, 7), (1, 8)]],
+    );
+    check(
+        rules(3, 4, 0),
+        &[(1, 5), (1, 6), (1, 7)],
+        clean,
+        &[&[(1, 11), (1, 12)], &[(1, 10)]],
+    );
+}
+
+#[test]
+fn a_quiet_key_is_rewound_by_two_threads() {
+    check(
+        rules(3, 4, 0),
+        &[(1, 5), (1, 6)],
+        clean,
+        &[&[(1, 20), (1, 21)], &[(1, 20)]],
+    );
+    // On the ring's first cell: the next one is not it.
+    check(
+        rules(3, 3, 0),
+        &[(1, 5), (1, 6), (1, 7), (1, 9)],
+        clean,
+        &[&[(1, 20)], &[(1, 20)]],
+    );
+}
+
+#[test]
+fn two_threads_lap_the_ring() {
+    check(
+        rules(9, 3, 0),
+        &[(1, 4), (1, 5)],
+        clean,
+        &[&[(1, 6), (1, 7)], &[(1, 8), (1, 9)]],
+    );
+}
+
+#[test]
+fn a_late_caller_meets_a_full_ring() {
+    check(
+        rules(9, 4, 0),
+        &[(1, 5), (1, 6)],
+        clean,
+        &[&[(1, 7), (1, 9)], &[(1, 8)]],
+    );
+    check(
+        rules(9, 3, 0),
+        &[(1, 4), (1, 5), (1, 6)],
+        clean,
+        &[&[(1, 7), (1, 8)], &[(1, 6)]],
+    );
+}
+
+/// The ring's state after one admission at tick 4: the newest run is in cell
+/// 1, so a proposal lies in cell 2.
+fn propose(model: &Model, time: u64) {
+    model.ring[2].store_relaxed(Cell { time, start: 1 }.pack());
+}
+
+#[test]
+fn a_proposer_dies() {
+    // Its proposal ends before, at and after what the next callers ask for.
+    check(
+        rules(9, 5, 0),
+        &[(1, 4)],
+        |m| propose(m, 5),
+        &[&[(1, 6)], &[(1, 6)]],
+    );
+    check(
+        rules(9, 5, 0),
+        &[(1, 4)],
+        |m| propose(m, 6),
+        &[&[(1, 6)], &[(1, 7)]],
+    );
+    check(
+        rules(9, 5, 0),
+        &[(1, 4)],
+        |m| propose(m, 7),
+        &[&[(1, 6)], &[(1, 6)]],
+    );
+}
+
+#[test]
+fn three_threads_open_the_same_run() {
+    check(
+        rules(9, 4, 0),
+        &[(1, 4)],
+        clean,
+        &[&[(1, 5)], &[(1, 5)], &[(1, 6)]],
+    );
+}
+
+#[test]
+fn three_threads_spend_and_expire() {
+    check(
+        rules(2, 3, 0),
+        &[(1, 4)],
+        clean,
+        &[&[(1, 5)], &[(1, 7)], &[(1, 6)]],
+    );
+}
+
+#[test]
+fn a_refusal_and_a_peek_write_nothing() {
+    loom::model(|| {
+        let model = Model::new();
+        let rules = rules(2, 10, 0);
+        run(&model, &rules, &[(2, 5)]);
+        let before: Vec<_> = model
+            .ring
+            .iter()
+            .chain([&model.head])
+            .map(Word::load_acquire)
+            .collect();
+        for now in 5..15 {
+            assert!(matches!(
+                model.window().acquire(1, &rules, now),
+                Answer::Refused(_)
+            ));
+            assert!(matches!(
+                model.window().peek(1, &rules, now),
+                Answer::Refused(_)
+            ));
+        }
+        let after: Vec<_> = model
+            .ring
+            .iter()
+            .chain([&model.head])
+            .map(Word::load_acquire)
+            .collect();
+        assert_eq!(before, after);
+    });
+}
