@@ -20,6 +20,7 @@ pub(crate) fn now_ms(kind: ClockKind) -> u64 {
 }
 
 /// Milliseconds since 1970, at most a clock tick old.
+#[cfg(feature = "ffi")]
 #[inline]
 pub(crate) fn unix_ms() -> u64 {
     read_ms(libc::CLOCK_REALTIME_COARSE).unwrap_or_default()

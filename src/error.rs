@@ -40,6 +40,8 @@ pub enum Error {
         /// What it must be.
         must: &'static str,
     },
+    /// The plan has no tier of that name.
+    Tier,
     /// The memory given is too small for the options.
     Memory {
         /// Bytes needed.
@@ -87,6 +89,7 @@ impl fmt::Display for Error {
             Self::Option { name, value, must } => {
                 write!(f, "{name} is {value}, but must be {must}")
             }
+            Self::Tier => write!(f, "the plan has no such tier"),
             Self::Memory { needed, given } => write!(
                 f,
                 "the region needs {needed} bytes of memory, but {given} were given"

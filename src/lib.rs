@@ -54,12 +54,16 @@ mod error;
 #[cfg(not(loom))]
 mod hash;
 #[cfg(not(loom))]
+pub mod http;
+#[cfg(not(loom))]
 mod layout;
 mod limit;
 #[cfg(not(loom))]
 mod limiter;
 #[cfg(not(loom))]
 mod options;
+#[cfg(not(loom))]
+pub mod plan;
 #[cfg(not(loom))]
 mod region;
 #[cfg(all(feature = "std", not(loom)))]
@@ -69,6 +73,9 @@ mod table;
 mod time;
 mod window;
 mod word;
+
+#[cfg(all(feature = "ffi", not(loom)))]
+pub mod ffi;
 
 pub use error::Error;
 pub use limit::Policy;

@@ -10,33 +10,29 @@ use crate::error::Error;
 use crate::hash::{Hashed, Secret};
 use crate::limit::Policy;
 use crate::options::{ClockKind, OnFull, Options};
-use crate::region::{Region, Settings};
+use crate::region::{Region, Settings, as_uninit};
 use crate::sync::TRIES;
 use crate::table::{Inserted, Place, Set};
-use crate::time::MS_PER_S;
+use crate::time::{MS_PER_S, epoch_before};
 use crate::window::{Answer, Reading, Rules, Window};
 use crate::word::Cell;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 #[cfg(feature = "std")]
 use crate::{clock, shm};
 #[cfg(feature = "std")]
 use std::path::Path;
 
-/// Ticks before the first reading of the clock: 2.2 years. A caller's clock
-/// may step back by so much and its readings still be told apart.
-const LEAD: u64 = 1 << 36;
-
 /// Requests of [`Limiter::check_many`] whose memory is asked for at once:
 /// about as many misses as a core keeps in flight.
-const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 
-/// The reading that is tick 0 of a region whose clock shows `now` at first.
-/// Never 0, which means "not yet known".
-pub(crate) const fn epoch_before(now: u64) -> u64 {
-    let epoch = now.wrapping_sub(LEAD);
-    if epoch == 0 { u64::MAX } else { epoch }
-}
+const NO_SECRET: Error = Error::Option {
+    name: "secret",
+    value: 0,
+    must: "given, and random, where the system has no random numbers",
+};
 
 /// One request of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -187,32 +183,55 @@ impl<'m> Limiter<'m> {
     }
 
     /// A limiter in the caller's memory, for threads of this process. The
-    /// memory is cleared. The clock is [`ClockKind::Caller`] and the secret
-    /// must be among the options, for there is no operating system to ask.
+    /// memory is cleared.
+    ///
+    /// Without the feature `std` there is no operating system to ask: the
+    /// clock must be [`ClockKind::Caller`], which is then the default, and the
+    /// secret must be among the options.
     ///
     /// # Errors
-    /// [`Error::Option`] if an option is out of its range or the secret is
-    /// missing, [`Error::Memory`] if the memory is too small.
+    /// [`Error::Option`] if an option is out of its range or missing,
+    /// [`Error::Memory`] if the memory is too small.
     pub fn in_memory(memory: &'m mut [u64], options: &Options) -> Result<Self, Error> {
-        let Some(secret) = options.secret else {
-            return Err(Error::Option {
-                name: "secret",
-                value: 0,
-                must: "given, and random",
-            });
-        };
-        let options = options.clock(ClockKind::Caller);
-        let settings = Settings::new(&options, Secret(secret))?;
-        Self::with_settings(memory, settings)
+        Self::in_uninit(as_uninit(memory), options)
     }
 
-    pub(crate) fn with_settings(memory: &'m mut [u64], settings: Settings) -> Result<Self, Error> {
-        Ok(Self {
-            region: Region::in_memory(memory, settings)?,
+    /// [`Limiter::in_memory`] in memory that holds no values yet.
+    pub(crate) fn in_uninit(
+        memory: &'m mut [MaybeUninit<u64>],
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let limiter = Self {
+            region: Region::in_memory(memory, Self::settings(options)?)?,
             #[cfg(feature = "std")]
             _mapping: None,
             _memory: PhantomData,
+        };
+        #[cfg(feature = "std")]
+        shm::start(&limiter.region);
+        Ok(limiter)
+    }
+
+    #[cfg(feature = "std")]
+    fn settings(options: &Options) -> Result<Settings, Error> {
+        shm::settings(options, Path::new("")).map_err(|error| match error {
+            shm::OpenError::Option(error) => error,
+            _ => NO_SECRET,
         })
+    }
+
+    #[cfg(not(feature = "std"))]
+    fn settings(options: &Options) -> Result<Settings, Error> {
+        let secret = options.secret.ok_or(NO_SECRET)?;
+        let clock = options.clock.unwrap_or(ClockKind::Caller);
+        if clock != ClockKind::Caller {
+            return Err(Error::Option {
+                name: "clock",
+                value: clock as u64,
+                must: "the caller's where there is no operating system",
+            });
+        }
+        Settings::new(&options.clock(clock), Secret(secret))
     }
 
     /// As `check`, at the caller's time, in milliseconds of any clock that is

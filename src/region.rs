@@ -30,6 +30,7 @@ use crate::layout::{BYTE_ORDER, Geometry, HEADER, MAGIC, VERSION};
 use crate::options::{ClockKind, OnFull, Options};
 use crate::sync::Word;
 use crate::table::{Set, WAYS, Way};
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 
@@ -338,7 +339,10 @@ impl Region {
     ///
     /// # Errors
     /// [`Error::Memory`] when it is too small.
-    pub(crate) fn in_memory(memory: &mut [u64], settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn in_memory(
+        memory: &mut [MaybeUninit<u64>],
+        settings: Settings,
+    ) -> Result<Self, Error> {
         let given = size_of_val(memory);
         let base = memory.as_mut_ptr().cast::<u8>();
         let gap = base.align_offset(crate::layout::LINE);
@@ -355,7 +359,7 @@ impl Region {
                 given: given as u64,
             });
         }
-        memory.fill(0);
+        memory.fill(MaybeUninit::new(0));
         // SAFETY: R1: `needed` bytes were given and `gap` aligns them; whoever
         // keeps the region holds on to the borrow. R2: the borrow is
         // exclusive, so only the region accesses them.
@@ -363,4 +367,12 @@ impl Region {
         region.write_header();
         Ok(region)
     }
+}
+
+/// A caller's memory as [`Region::in_memory`] takes it.
+pub(crate) fn as_uninit(memory: &mut [u64]) -> &mut [MaybeUninit<u64>] {
+    let (base, len) = (memory.as_mut_ptr(), memory.len());
+    // SAFETY: the same memory, borrowed on; only zeros and words are written,
+    // which are valid values of what it was.
+    unsafe { core::slice::from_raw_parts_mut(base.cast(), len) }
 }

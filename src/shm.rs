@@ -30,6 +30,7 @@ use crate::hash::Secret;
 use crate::layout::{HEADER, VERSION};
 use crate::options::{ClockKind, Options};
 use crate::region::{Damage, Region, Settings};
+use crate::time::epoch_before;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -196,7 +197,7 @@ impl Drop for Mapping {
 
 /// A region in memory of this process alone.
 pub(crate) fn private(options: &Options) -> Result<(Region, Mapping), OpenError> {
-    let settings = new_settings(options, Path::new(""))?;
+    let settings = settings(options, Path::new(""))?;
     let path = PathBuf::new();
     let mapping = match settings.bytes() {
         Some(len) => Mapping::new(None, len),
@@ -412,7 +413,7 @@ impl Draft {
         let settings = Settings {
             boot,
             time_namespace,
-            ..new_settings(options, path)?
+            ..settings(options, path)?
         };
         let mut name = path.file_name().unwrap_or_default().to_owned();
         let [nonce, _] = random(path)?;
@@ -453,7 +454,8 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
-fn new_settings(options: &Options, path: &Path) -> Result<Settings, OpenError> {
+/// Settings for a new region on this host.
+pub(crate) fn settings(options: &Options, path: &Path) -> Result<Settings, OpenError> {
     let secret = match options.secret {
         Some(secret) => secret,
         None => random(path)?,
@@ -464,11 +466,11 @@ fn new_settings(options: &Options, path: &Path) -> Result<Settings, OpenError> {
 }
 
 /// Writes the header and sets tick 0 so far back that 0 can mean "never".
-fn start(region: &Region) {
+pub(crate) fn start(region: &Region) {
     region.write_header();
     let clock = region.settings.clock;
     if clock != ClockKind::Caller {
-        let epoch = crate::limiter::epoch_before(clock::now_ms(clock));
+        let epoch = epoch_before(clock::now_ms(clock));
         region.header().epoch.store_relaxed(epoch);
     }
 }

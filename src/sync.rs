@@ -16,7 +16,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Word(AtomicU64);
 
 impl Word {
-    #[cfg(any(feature = "std", test))]
+    #[cfg(any(feature = "std", feature = "ffi", test))]
     pub(crate) fn new(value: u64) -> Self {
         Self(AtomicU64::new(value))
     }

@@ -8,6 +8,17 @@
 /// Milliseconds in the second that HTTP headers speak of.
 pub(crate) const MS_PER_S: u64 = 1000;
 
+/// Ticks before the first reading of the clock: 2.2 years. A caller's clock
+/// may step back by so much and its readings still be told apart.
+const LEAD: u64 = 1 << 36;
+
+/// The reading that is tick 0 of a region whose clock shows `now` at first.
+/// Never 0, which means "not yet known".
+pub(crate) const fn epoch_before(now: u64) -> u64 {
+    let epoch = now.wrapping_sub(LEAD);
+    if epoch == 0 { u64::MAX } else { epoch }
+}
+
 /// Cells of a ring that no admitted run may count on: one is the proposal,
 /// one the newest run's, and a window touches up to two quanta more than fit
 /// into it.
