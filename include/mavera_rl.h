@@ -363,8 +363,8 @@ typedef struct mavera_rl_decision {
      */
     uint64_t reset_after_ms;
     /**
-     * The same as wall time, in Unix ms (or, with a time of the caller's, by
-     * that)
+     * The same as wall time, in Unix ms: never early, and late by at most two
+     * ticks of the coarse clock (often 8 ms). At the caller's time, by that.
      */
     uint64_t reset_unix_ms;
     /**
@@ -563,8 +563,9 @@ int mavera_rl_check(struct mavera_rl *rl,
  * mavera_rl_check at the caller's time.
  *
  * now_ms: milliseconds of any clock that is the same for all callers on the
- * region; its first reading fixes the epoch. Time that runs backwards never
- * admits more. With Unix milliseconds, reset_unix_ms is right.
+ * region; its first reading fixes the epoch. Readings may lie up to 2.2 years
+ * before it and 32 years after; beyond, windows stay closed. Time that runs
+ * backwards never admits more. With Unix milliseconds, reset_unix_ms is right.
  * Otherwise as mavera_rl_check, but also in the freestanding library.
  * Since 0.1.
  */

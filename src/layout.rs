@@ -12,6 +12,7 @@
 use crate::error::Error;
 use crate::options::Options;
 use crate::table::{WAYS, Way};
+use crossbeam_utils::CachePadded;
 
 /// Version of this layout. A region of another version is refused.
 pub(crate) const VERSION: u64 = 1;
@@ -22,6 +23,9 @@ pub(crate) const BYTE_ORDER: u64 = 0x0102_0304_0506_0708;
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
+/// Alignment of a region: the header pads its counters against adjacent-line
+/// prefetch, which is more than a line on some processors.
+pub(crate) const ALIGN: usize = align_of::<CachePadded<u64>>();
 /// Bytes before the first set.
 pub(crate) const HEADER: usize = 4096;
 

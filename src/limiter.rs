@@ -12,7 +12,7 @@ use crate::limit::Policy;
 use crate::options::{ClockKind, OnFull, Options};
 use crate::region::{Region, Settings, as_uninit};
 use crate::sync::TRIES;
-use crate::table::{Inserted, Place, Set};
+use crate::table::{Place, Set};
 use crate::time::{MS_PER_S, epoch_before};
 use crate::window::{Answer, Reading, Rules, Window};
 use crate::word::Cell;
@@ -170,10 +170,10 @@ impl<'m> Limiter<'m> {
     /// if no memory could be so large.
     pub fn words_needed(options: &Options) -> Result<usize, Error> {
         let settings = Settings::new(options, Secret([0; 2]))?;
-        // Memory that is aligned to a word may have to be aligned to a line.
+        // Memory that is aligned to a word only has to be aligned to more.
         match settings.bytes() {
             Some(bytes) => Ok(bytes
-                .saturating_add(crate::layout::LINE)
+                .saturating_add(crate::layout::ALIGN)
                 .div_ceil(size_of::<u64>())),
             None => Err(Error::Memory {
                 needed: u64::MAX,
@@ -417,17 +417,14 @@ impl<'m> Limiter<'m> {
     fn insert(&self, ask: &Ask<'_>, now: u64) -> Option<Place> {
         let header = self.region.header();
         let longest = self.region.settings.max_window_ms;
-        match ask.set.insert(ask.hashed.key, now, longest.into()) {
-            Inserted::Found(place) => Some(place),
-            Inserted::New { place, evicted } => {
-                header.inserted.add_relaxed(1);
-                if evicted {
-                    header.evicted.add_relaxed(1);
-                }
-                Some(place)
-            }
-            Inserted::Full => None,
+        let inserted = ask.set.insert(ask.hashed.key, now, longest.into());
+        if inserted.new {
+            header.inserted.add_relaxed(1);
         }
+        if inserted.evicted > 0 {
+            header.evicted.add_relaxed(inserted.evicted.into());
+        }
+        inserted.place
     }
 
     /// No room for the key: the region's policy answers, and counts it. When a

@@ -11,7 +11,7 @@
 //! answers wrong, but cannot move an access outside it.
 //!
 //! # Invariants
-//! - **R1** `base` is aligned to a cache line, and `geometry.bytes()` bytes
+//! - **R1** `base` is aligned to [`ALIGN`], and `geometry.bytes()` bytes
 //!   from it are mapped readable and writable for as long as the `Region`
 //!   lives. Established by whoever calls [`Region::new`].
 //! - **R2** All accesses to those bytes, in this process and all others, are
@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::hash::Secret;
 #[cfg(feature = "std")]
 use crate::layout::sets_for;
-use crate::layout::{BYTE_ORDER, Geometry, HEADER, MAGIC, VERSION};
+use crate::layout::{ALIGN, BYTE_ORDER, Geometry, HEADER, MAGIC, VERSION};
 use crate::options::{ClockKind, OnFull, Options};
 use crate::sync::Word;
 use crate::table::{Set, WAYS, Way};
@@ -55,6 +55,7 @@ pub(crate) struct Header {
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER);
+const _: () = assert!(align_of::<Header>() <= ALIGN);
 
 const SETTINGS: usize = 13;
 
@@ -217,7 +218,7 @@ impl Region {
     /// # Safety
     /// R1 and R2 must hold for `base` and `settings.bytes()`.
     pub(crate) unsafe fn new(base: NonNull<u8>, settings: Settings) -> Self {
-        debug_assert!(base.cast::<CachePadded<Word>>().is_aligned());
+        debug_assert!(base.cast::<Header>().is_aligned());
         Self { base, settings }
     }
 
@@ -241,7 +242,7 @@ impl Region {
     /// [`Damage`]: what of the header is not as it should be.
     ///
     /// # Safety
-    /// `base` is aligned to a cache line and `len` bytes from it are mapped
+    /// `base` is aligned to [`ALIGN`] and `len` bytes from it are mapped
     /// readable.
     #[cfg(feature = "std")]
     pub(crate) unsafe fn read_header(base: NonNull<u8>, len: u64) -> Result<Settings, Damage> {
@@ -345,7 +346,7 @@ impl Region {
     ) -> Result<Self, Error> {
         let given = size_of_val(memory);
         let base = memory.as_mut_ptr().cast::<u8>();
-        let gap = base.align_offset(crate::layout::LINE);
+        let gap = base.align_offset(ALIGN);
         let needed = settings.bytes().and_then(|bytes| bytes.checked_add(gap));
         let (Some(needed), Some(base)) = (needed, NonNull::new(base.wrapping_add(gap))) else {
             return Err(Error::Memory {

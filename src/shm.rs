@@ -217,6 +217,10 @@ pub(crate) fn private(options: &Options) -> Result<(Region, Mapping), OpenError>
 /// The region of all processes that open `path`, created if there is none.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<(Region, Mapping), OpenError> {
     options.validate()?;
+    if path.file_name().is_none() {
+        let nameless = io::ErrorKind::InvalidInput.into();
+        return Err(failed(path, "open a region without a file name")(nameless));
+    }
     loop {
         let existing = OpenOptions::new()
             .read(true)

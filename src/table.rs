@@ -93,13 +93,13 @@ pub(crate) struct Place {
 
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Inserted {
-    /// The key had a record by now.
-    Found(Place),
-    /// It got one.
-    New { place: Place, evicted: bool },
-    /// Every way belongs to a key that still owes.
-    Full,
+pub(crate) struct Inserted {
+    /// The key's record; `None`: every way belongs to a key that still owes.
+    pub(crate) place: Option<Place>,
+    /// Whether it was this call that gave it to the key.
+    pub(crate) new: bool,
+    /// Records taken back on the way, also by tries that lost a race.
+    pub(crate) evicted: u32,
 }
 
 /// One set of the table.
@@ -189,18 +189,27 @@ impl<'a> Set<'a> {
     #[cold]
     pub(crate) fn insert(&self, key: Key, now: u64, longest: u64) -> Inserted {
         let pause = Pause::new();
+        let mut evicted = 0_u32;
         for _ in 0..TRIES {
             // Acquire: pairs with the CAS of `latest` below. Whoever wrote it
             // had flushed the insertion before it.
             let latest = self.latest.load_acquire();
             self.flush(latest);
             if let Some(place) = self.lookup(key) {
-                return Inserted::Found(place);
+                return Inserted {
+                    place: Some(place),
+                    new: false,
+                    evicted,
+                };
             }
-            let free = self.free(key);
-            let Some(place) = free.or_else(|| self.evict(key, now, longest)) else {
+            let place = self.free(key).or_else(|| {
+                let place = self.evict(key, now, longest)?;
+                evicted = evicted.saturating_add(1);
+                Some(place)
+            });
+            let Some(place) = place else {
                 if self.latest.load_acquire() == latest {
-                    return Inserted::Full;
+                    break;
                 }
                 pause.lost();
                 continue;
@@ -212,14 +221,19 @@ impl<'a> Set<'a> {
             };
             if self.latest.cas(latest, tag.pack()) {
                 self.flush(tag.pack());
-                return Inserted::New {
-                    place,
-                    evicted: free.is_none(),
+                return Inserted {
+                    place: Some(place),
+                    new: true,
+                    evicted,
                 };
             }
             pause.lost();
         }
-        Inserted::Full
+        Inserted {
+            place: None,
+            new: false,
+            evicted,
+        }
     }
 
     /// Finishes the insertion that `latest` speaks of, whoever began it.

@@ -50,8 +50,8 @@ pub struct Decision {
     /// Allowed: until the oldest unit leaves the window, 0 if it holds none.
     /// Refused: retry_after_s in ms
     pub reset_after_ms: u64,
-    /// The same as wall time, in Unix ms (or, with a time of the caller's, by
-    /// that)
+    /// The same as wall time, in Unix ms: never early, and late by at most two
+    /// ticks of the coarse clock (often 8 ms). At the caller's time, by that.
     pub reset_unix_ms: u64,
     /// 1: allowed without being counted, because the table was full
     pub untracked: u32,
@@ -88,10 +88,15 @@ enum Now {
 }
 
 impl Now {
-    fn unix_ms(self) -> u64 {
+    /// Wall time, never early.
+    #[cfg_attr(
+        not(feature = "std"),
+        expect(unused_variables, reason = "there is no clock that could be late")
+    )]
+    fn unix_ms(self, handle: &Handle) -> u64 {
         match self {
             #[cfg(feature = "std")]
-            Self::Read => crate::clock::unix_ms(),
+            Self::Read => crate::clock::unix_ms().saturating_add(handle.wall_slack_ms.into()),
             Self::Given(now_ms) => now_ms,
         }
     }
@@ -106,7 +111,7 @@ fn code_of(outcome: Outcome) -> c_int {
 }
 
 impl Decision {
-    fn new(answered: &Answered, now: Now) -> Self {
+    fn new(answered: &Answered, unix_ms: u64) -> Self {
         Self {
             size: size_of::<Self>(),
             outcome: code_of(answered.outcome),
@@ -117,7 +122,7 @@ impl Decision {
             retry_after_s: answered.retry_after_s,
             retry_after_ms: answered.retry_after_ms,
             reset_after_ms: answered.reset_after_ms,
-            reset_unix_ms: now.unix_ms().saturating_add(answered.reset_after_ms),
+            reset_unix_ms: unix_ms.saturating_add(answered.reset_after_ms),
             untracked: answered.untracked.into(),
             reserved: 0,
         }
@@ -155,7 +160,7 @@ impl Arguments {
     ) -> c_int {
         // SAFETY: as the caller promises, here and below.
         unsafe {
-            Handle::enter(rl, |limiter| {
+            Handle::enter(rl, |handle, limiter| {
                 let key = key_bytes(self.key, self.key_len)?;
                 let policy = limit(self.policy)?;
                 let out = match self.out.is_null() {
@@ -164,7 +169,7 @@ impl Arguments {
                 };
                 let answered = ask(limiter, key, policy)?;
                 if let Some(out) = out {
-                    out.write(Decision::new(&answered, now));
+                    out.write(Decision::new(&answered, now.unix_ms(handle)));
                 }
                 Ok(code_of(answered.outcome))
             })
@@ -210,8 +215,9 @@ pub unsafe extern "C" fn mavera_rl_check(
 /// mavera_rl_check at the caller's time.
 ///
 /// now_ms: milliseconds of any clock that is the same for all callers on the
-/// region; its first reading fixes the epoch. Time that runs backwards never
-/// admits more. With Unix milliseconds, reset_unix_ms is right.
+/// region; its first reading fixes the epoch. Readings may lie up to 2.2 years
+/// before it and 32 years after; beyond, windows stay closed. Time that runs
+/// backwards never admits more. With Unix milliseconds, reset_unix_ms is right.
 /// Otherwise as mavera_rl_check, but also in the freestanding library.
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -421,16 +427,22 @@ unsafe fn many(
 ) -> c_int {
     // SAFETY: as the caller promises, here and below.
     unsafe {
-        Handle::enter(rl, |limiter| {
+        Handle::enter(rl, |handle, limiter| {
             if count == 0 {
                 return Ok(0);
             }
             let batch = Batch::new(requests, out)?;
+            let stride = batch.request_stride.max(batch.out_stride);
+            // No array is longer than half the address space.
+            if count.saturating_mul(stride) > isize::MAX as usize {
+                return Err(Fault::Argument("count"));
+            }
             batch.examine(count)?;
+            let unix_ms = now.unix_ms(handle);
             let mut from = 0;
             while from < count {
                 let some = BATCH.min(count.wrapping_sub(from));
-                answer_some(limiter, batch, from, some, now)?;
+                answer_some(limiter, batch, from, some, (now, unix_ms))?;
                 from = from.wrapping_add(some);
             }
             Ok(0)
@@ -447,7 +459,7 @@ unsafe fn answer_some(
     batch: Batch,
     from: usize,
     some: usize,
-    now: Now,
+    (now, unix_ms): (Now, u64),
 ) -> Answer {
     // A request that is wrong is answered by its own error, and what stands
     // here in its place is refused before it reaches the region.
@@ -475,7 +487,7 @@ unsafe fn answer_some(
     for (index, (answer, fault)) in (from..).zip(answers.iter().zip(faults)).take(some) {
         let decision = match answer {
             _ if fault != 0 => Decision::failed(fault),
-            Ok(answered) => Decision::new(answered, now),
+            Ok(answered) => Decision::new(answered, unix_ms),
             Err(error) => Decision::failed(super::code::of_error(error)),
         };
         // SAFETY: as the caller promises.

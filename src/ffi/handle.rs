@@ -3,7 +3,7 @@
 use super::sized::{read, room, sized};
 use super::{Answer, Fault, code::MAVERA_RL_EINTERNAL, entry};
 use crate::error::Error;
-use crate::layout::LINE;
+use crate::layout::ALIGN;
 use crate::limiter::Limiter;
 use crate::options::{ClockKind, OnFull, Options};
 use crate::sync::Word;
@@ -94,17 +94,20 @@ sized!(CStats, "out");
 
 /// A handle on a region. All functions that take one may be called from any
 /// number of threads at once, but for mavera_rl_close.
-#[repr(align(64))]
+#[repr(align(128))]
 pub struct Handle {
     limiter: Limiter<'static>,
     /// 1 once a panic was caught.
     poisoned: Word,
+    /// Milliseconds by which a reading of wall time may be behind.
+    #[cfg(feature = "std")]
+    pub(super) wall_slack_ms: u32,
     /// Whether the handle lies in memory of our own.
     #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "it never does"))]
     owned: bool,
 }
 
-const _: () = assert!(size_of::<Handle>().is_multiple_of(LINE));
+const _: () = assert!(size_of::<Handle>().is_multiple_of(ALIGN));
 
 /// log2 of a word's bytes.
 const WORD_SHIFT: u32 = size_of::<u64>().trailing_zeros();
@@ -114,6 +117,8 @@ impl Handle {
         Self {
             limiter,
             poisoned: Word::new(0),
+            #[cfg(feature = "std")]
+            wall_slack_ms: crate::clock::wall_slack_ms(),
             owned,
         }
     }
@@ -125,7 +130,7 @@ impl Handle {
     #[inline(always)]
     pub(super) unsafe fn enter(
         handle: *const Self,
-        body: impl FnOnce(&Limiter<'static>) -> Answer,
+        body: impl FnOnce(&Self, &Limiter<'static>) -> Answer,
     ) -> c_int {
         // SAFETY: as the caller promises.
         let Some(handle) = (unsafe { handle.as_ref() }) else {
@@ -134,7 +139,7 @@ impl Handle {
         if handle.poisoned.load_relaxed() != 0 {
             return entry(|| Err(Fault::Plain(MAVERA_RL_EINTERNAL)));
         }
-        let code = entry(|| body(&handle.limiter));
+        let code = entry(|| body(handle, &handle.limiter));
         if code == MAVERA_RL_EINTERNAL {
             handle.poisoned.store_relaxed(1);
         }
@@ -196,7 +201,7 @@ pub unsafe extern "C" fn mavera_rl_region_size(opts: *const COptions) -> usize {
         bytes = words
             .saturating_mul(size_of::<u64>())
             .saturating_add(size_of::<Handle>())
-            .saturating_add(LINE);
+            .saturating_add(ALIGN);
         Ok(0)
     });
     bytes
@@ -228,7 +233,7 @@ pub unsafe extern "C" fn mavera_rl_init(
         // SAFETY: as the caller promises.
         let options = unsafe { COptions::options(opts)? };
         let handle = memory.cast::<u8>();
-        let gap = handle.align_offset(LINE);
+        let gap = handle.align_offset(ALIGN);
         let before = gap.saturating_add(size_of::<Handle>());
         // SAFETY: as the caller promises.
         let needed = unsafe { mavera_rl_region_size(opts) };
@@ -339,7 +344,7 @@ pub unsafe extern "C" fn mavera_rl_close(rl: *mut Handle) {
 pub unsafe extern "C" fn mavera_rl_stats(rl: *const Handle, out: *mut CStats) -> c_int {
     // SAFETY: as the caller promises, here and below.
     unsafe {
-        Handle::enter(rl, |limiter| {
+        Handle::enter(rl, |_, limiter| {
             let out = room(out)?;
             let stats = limiter.stats();
             out.write(CStats {

@@ -35,25 +35,20 @@ pub(super) unsafe fn give(text: &[u8], buf: *mut c_char, cap: usize) -> usize {
 ///
 /// # Safety
 /// `cap` bytes from `buf` are writable; `buf` may be NULL if `cap` is 0.
-unsafe fn write(buf: *mut c_char, cap: usize, text: impl FnOnce(&mut [u8]) -> usize) -> usize {
+unsafe fn write(buf: *mut c_char, cap: usize, mut text: impl FnMut(&mut [u8]) -> usize) -> usize {
+    let len = text(&mut []);
     let Some(room) = cap.checked_sub(1).filter(|_| !buf.is_null()) else {
-        return text(&mut []);
+        return len;
     };
     let buf = buf.cast::<u8>();
-    // SAFETY: `room` bytes are writable; writing zero first initialises them,
-    // but only as many as any text has.
-    let len = unsafe {
-        let room = room.min(LONGEST);
-        buf.write_bytes(0, room);
-        text(core::slice::from_raw_parts_mut(buf, room))
-    };
-    // SAFETY: at most `room`, which is below `cap`.
-    unsafe { buf.wrapping_add(len.min(room)).write(0) };
-    len
+    let fits = len.min(room);
+    // SAFETY: `fits` bytes and the NUL are below `cap`; they are initialised
+    // before a reference to them is made.
+    unsafe {
+        buf.write_bytes(0, fits.saturating_add(1));
+        text(core::slice::from_raw_parts_mut(buf, fits))
+    }
 }
-
-/// Longer than all that is ever written here.
-const LONGEST: usize = 4096;
 
 /// # Safety
 /// `d` is NULL or points to a decision.

@@ -104,7 +104,13 @@ impl Plan {
     fn parse(text: &str) -> Result<Self, Fault> {
         let root = DeTable::parse(text).map_err(|error| {
             let span = error.span().unwrap_or_default();
-            Fault(span, String::new(), error.message().into())
+            // The parser's words do not name what it stumbled over.
+            let at = text.get(span.clone()).unwrap_or_default().trim();
+            let why = match at {
+                "" => error.message().to_owned(),
+                at => format!("{}: {at}", error.message()),
+            };
+            Fault(span, String::new(), why)
         })?;
         let root = root.get_ref();
         let default = match root.get("window") {

@@ -53,6 +53,9 @@ fn run(model: &Model, rules: &Rules, requests: &[Request]) -> Vec<Admission> {
     let mut admitted = Vec::new();
     for &(n, now) in requests {
         match model.window().acquire(n, rules, now) {
+            Answer::Admitted(reading) if reading.stamp < now => {
+                panic!("recorded at {} what was asked for at {now}", reading.stamp)
+            }
             Answer::Admitted(reading) => admitted.push(Admission {
                 n,
                 now,

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Breaks the protocols on purpose and checks that a model notices.
+
+Each mutant is one edit of one file. It is applied to a copy of the tree, the
+loom models are run, and at least one of them must fail; the table printed says
+which did. A mutant that no model catches, or whose text is no longer in the
+source, makes the run fail.
+
+    tests/mutants/run.py [NAME…]
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# name: (file, the text to replace, its replacement)
+MUTANTS = {
+    "adopt-an-older-proposal": (
+        "src/window.rs",
+        "if proposal.time >= time {",
+        "if proposal.time > 0 {",
+    ),
+    "ignore-proposals": (
+        "src/window.rs",
+        "let same_run = proposal.start == head.count\n",
+        "let same_run = false && proposal.start == head.count\n",
+    ),
+    "store-over-a-cell": (
+        "src/window.rs",
+        "(slot.cas(found, run.pack()) && self.commit(word, seen, n))",
+        "({ slot.store_relaxed(run.pack()); true } && self.commit(word, seen, n))",
+    ),
+    "skip-the-reload-before-replacing": (
+        "src/window.rs",
+        "if self.head.load_acquire() != word {\n            return None;",
+        "if false {\n            return None;",
+    ),
+    "skip-the-reload-before-refusing": (
+        "src/window.rs",
+        "Verdict::Refuse(at) => {\n                    if self.head.load_acquire() == word {",
+        "Verdict::Refuse(at) => {\n                    if true {",
+    ),
+    "fill-the-whole-ring": (
+        "src/window.rs",
+        "if seen.live >= self.mask() ||",
+        "if seen.live > self.mask() ||",
+    ),
+    "forget-that-time-passed": (
+        "src/window.rs",
+        "let now = if now < floor { floor } else { now };",
+        "",
+    ),
+    "round-time-down": (
+        "src/time.rs",
+        "tick | (1_u64 << log2).wrapping_sub(1)",
+        "tick & !(1_u64 << log2).wrapping_sub(1)",
+    ),
+    "load-head-relaxed": (
+        "src/sync.rs",
+        "self.0.load(Ordering::Acquire)",
+        "self.0.load(Ordering::Relaxed)",
+    ),
+    "publish-relaxed": (
+        "src/sync.rs",
+        "Ordering::AcqRel, Ordering::Relaxed)",
+        "Ordering::Relaxed, Ordering::Relaxed)",
+    ),
+    "charge-an-empty-run": (
+        "src/window.rs",
+        "self.commit(word, &then, 0);",
+        "self.commit(word, &then, 1);",
+    ),
+    "judge-an-empty-run-by-our-own-time": (
+        "src/window.rs",
+        "self.commit_empty(word, head, proposal, rules);",
+        "self.commit(word, seen, 0);",
+    ),
+    "take-up-a-proposal-from-before-a-rewind": (
+        "src/window.rs",
+        "            rules.expires(seen.newest)\n        };\n        let same_run",
+        "            seen.newest.time.saturating_add(1)\n        };\n        let same_run",
+    ),
+    "open-onto-the-newest-cell": (
+        "src/window.rs",
+        "run_after(head.run | mask, 1_u32.wrapping_add(in_first_cell))",
+        "run_after(head.run | mask, 1_u32.wrapping_add(in_first_cell & 0))",
+    ),
+    "expire-a-tick-early": (
+        "src/window.rs",
+        "while live > 1 && rules.expires(oldest) <= now {",
+        "while live > 1 && rules.expires(oldest) <= now.wrapping_add(1) {",
+    ),
+    "insert-without-flushing-the-last": (
+        "src/table.rs",
+        "            self.flush(latest);\n            if let",
+        "            if let",
+    ),
+    "insert-without-a-second-lookup": (
+        "src/table.rs",
+        "if let Some(place) = self.lookup(key) {\n                return Inserted::Found(place);",
+        "if let Some(place) = self.lookup(key).filter(|_| false) {\n                return Inserted::Found(place);",
+    ),
+    "flush-what-is-no-longer-latest": (
+        "src/table.rs",
+        "if found != latest && self.latest.load_acquire() == latest {",
+        "if found != latest {",
+    ),
+    "take-a-way-without-asking-latest": (
+        "src/table.rs",
+        "if self.latest.cas(latest, tag.pack()) {",
+        "if { self.latest.store_relaxed(tag.pack()); true } {",
+    ),
+    "evict-who-still-owes": (
+        "src/table.rs",
+        "if newest.saturating_add(longest) > now && newest > 0 {",
+        "if false {",
+    ),
+    "evict-without-a-new-generation": (
+        "src/table.rs",
+        "let generation = next_generation(head.generation);",
+        "let generation = next_generation(head.generation).wrapping_sub(1);",
+    ),
+    "evict-by-store": (
+        "src/table.rs",
+        ".cas(word, freed.pack())\n                .then_some(",
+        ".store_relaxed_true(freed.pack())\n                .then_some(",
+    ),
+    "keep-using-an-evicted-record": (
+        "src/window.rs",
+        "if head.generation != self.generation {\n                return Answer::Gone;",
+        "if false {\n                return Answer::Gone;",
+    ),
+    "end-the-search-at-a-stale-tag": (
+        "src/table.rs",
+        "if word == 0 {\n                return None;",
+        "if word == 0 || !owns(Tag::unpack(word), way.head.load_acquire()) {\n                return None;",
+    ),
+}
+
+
+def models(tree: Path, target: Path) -> tuple[int, list[str]]:
+    """Runs the models; their exit code and the names of those that failed."""
+    env = os.environ | {"CARGO_TARGET_DIR": str(target), "CARGO_TERM_COLOR": "never"}
+    run = subprocess.run(
+        [str(tree / "scripts/loom.sh")], env=env, capture_output=True, text=True
+    )
+    output = run.stdout + run.stderr
+    if "error: could not compile" in output:
+        sys.exit(f"a mutant does not compile:\n{output[-3000:]}")
+    return run.returncode, re.findall(r"^test (?:\w+::)+(\w+) \.\.\. FAILED", output, re.M)
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(MUTANTS)
+    survivors = []
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch) / "tree"
+        shutil.copytree(
+            ROOT, tree, ignore=shutil.ignore_patterns("target", ".git", "build")
+        )
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
+        for name in names:
+            file, old, new = MUTANTS[name]
+            path = tree / file
+            source = path.read_text()
+            if source.count(old) != 1:
+                sys.exit(f"{name}: its text stands {source.count(old)} times in {file}")
+            mutated = source.replace(old, new)
+            sync = tree / "src/sync.rs"
+            original = sync.read_text()
+            if "store_relaxed_true" in new:
+                sync.write_text(original.replace(
+                    "    /// Relaxed: a statistic,",
+                    "    pub(crate) fn store_relaxed_true(&self, value: u64) -> bool {\n"
+                    "        self.store_relaxed(value);\n        true\n    }\n\n"
+                    "    /// Relaxed: a statistic,",
+                ))
+            path.write_text(mutated)
+            code, failed = models(tree, target)
+            path.write_text(source)
+            sync.write_text(original)
+            caught = ", ".join(failed) or ("the run itself" if code else "")
+            print(f"{name}: {'caught by ' + caught if caught else 'SURVIVED'}", flush=True)
+            if not caught:
+                survivors.append(name)
+    print(f"mutants: {len(names) - len(survivors)} passed, {len(survivors)} failed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
