@@ -40,11 +40,13 @@
 //! - **I1** Only a CAS of head admits, and it validates all that was read
 //!   since head was loaded: the cells of live runs do not change while head
 //!   does not. The one cell that may change, `next`, is never read as a run
-//!   before it is committed. (`two_threads_race_for_the_last_unit`)
+//!   before it is committed. (`two_threads_race_for_the_last_unit`,
+//!   `two_threads_lap_the_ring`)
 //! - **I2** A run is committed only by a CAS of head whose count equals its
 //!   start, and a proposal is replaced only by CAS from its exact value after
 //!   head was seen unchanged: a committed run's start is true.
-//!   (`three_threads_open_the_same_run`, `a_late_thread_meets_a_newer_run`)
+//!   (`three_threads_open_the_same_run`, `a_late_thread_meets_a_newer_run`,
+//!   `a_proposal_from_before_a_rewind_is_dead`)
 //! - **I3** A run is opened only where no live run lies, and `live` never
 //!   exceeds cells − 1: the proposal's cell is outside what any caller,
 //!   however late, may read as a run. (`a_late_caller_meets_a_full_ring`)

@@ -48,24 +48,38 @@ fn rules(limit: u32, window: u64, quantum: u32) -> Rules {
     }
 }
 
+/// What a thread of a model was told.
+#[derive(Debug, Default)]
+struct Told {
+    admitted: Vec<Admission>,
+    refused: Vec<(Request, Reading)>,
+}
+
+impl Told {
+    fn extend(&mut self, other: Self) {
+        self.admitted.extend(other.admitted);
+        self.refused.extend(other.refused);
+    }
+}
+
 /// Runs `requests` one after the other, as one thread of a model does.
-fn run(model: &Model, rules: &Rules, requests: &[Request]) -> Vec<Admission> {
-    let mut admitted = Vec::new();
+fn run(model: &Model, rules: &Rules, requests: &[Request]) -> Told {
+    let mut told = Told::default();
     for &(n, now) in requests {
         match model.window().acquire(n, rules, now) {
             Answer::Admitted(reading) if reading.stamp < now => {
                 panic!("recorded at {} what was asked for at {now}", reading.stamp)
             }
-            Answer::Admitted(reading) => admitted.push(Admission {
+            Answer::Admitted(reading) => told.admitted.push(Admission {
                 n,
                 now,
                 stamp: reading.stamp,
             }),
-            Answer::Refused(reading) => assert!(reading.at > 0),
+            Answer::Refused(reading) => told.refused.push(((n, now), reading)),
             other => panic!("{other:?}"),
         }
     }
-    admitted
+    told
 }
 
 fn sum(admitted: &[Admission], alive: impl Fn(u64) -> bool) -> u32 {
@@ -86,7 +100,7 @@ fn check(
 ) {
     loom::model(move || {
         let model = Arc::new(Model::new());
-        let mut admitted = run(&model, &rules, before);
+        let mut told = run(&model, &rules, before);
         spoil(&model);
         let handles: Vec<_> = threads[1..]
             .iter()
@@ -95,9 +109,21 @@ fn check(
                 thread::spawn(move || run(&model, &rules, requests))
             })
             .collect();
-        admitted.extend(run(&model, &rules, threads[0]));
+        told.extend(run(&model, &rules, threads[0]));
         for handle in handles {
-            admitted.extend(handle.join().unwrap());
+            told.extend(handle.join().unwrap());
+        }
+        let Told { admitted, refused } = told;
+
+        // A refusal speaks of runs that were there. (It may be for want of a
+        // cell: a model's rings are small.)
+        for ((n, now), reading) in refused {
+            let most = sum(&admitted, |s| s + rules.window > now);
+            let said = reading.used;
+            assert!(
+                said <= most,
+                "{n} refused at {now} for {said} of {most}: {admitted:?}"
+            );
         }
 
         let last = admitted.iter().map(|a| a.stamp).max().unwrap_or(0);
@@ -201,6 +227,18 @@ fn a_quiet_key_is_rewound_by_two_threads() {
         &[(1, 5), (1, 6), (1, 7), (1, 9)],
         clean,
         &[&[(1, 20)], &[(1, 20)]],
+    );
+}
+
+#[test]
+fn a_proposal_from_before_a_rewind_is_dead() {
+    // The newest run is in the ring's last cell, so that what follows it is
+    // the same cell before and after a rewind.
+    check(
+        rules(2, 4, 0),
+        &[(1, 5), (1, 8), (1, 11)],
+        clean,
+        &[&[(1, 14), (1, 14)], &[(1, 15)]],
     );
 }
 

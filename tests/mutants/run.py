@@ -12,12 +12,16 @@ source, makes the run fail.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+FAILED = r"^test (?:\w+::)+(\w+) \.\.\. FAILED"
+# Several times what the models take when they pass: a mutant may loop.
+PATIENCE_S = 300
 
 # name: (file, the text to replace, its replacement)
 MUTANTS = {
@@ -103,8 +107,8 @@ MUTANTS = {
     ),
     "insert-without-a-second-lookup": (
         "src/table.rs",
-        "if let Some(place) = self.lookup(key) {\n                return Inserted::Found(place);",
-        "if let Some(place) = self.lookup(key).filter(|_| false) {\n                return Inserted::Found(place);",
+        "if let Some(place) = self.lookup(key) {",
+        "if let Some(place) = self.lookup(key).filter(|_| false) {",
     ),
     "flush-what-is-no-longer-latest": (
         "src/table.rs",
@@ -144,16 +148,31 @@ MUTANTS = {
 }
 
 
-def models(tree: Path, target: Path) -> tuple[int, list[str]]:
+def models(tree: Path, target: Path, preemptions: int) -> tuple[int, list[str]]:
     """Runs the models; their exit code and the names of those that failed."""
-    env = os.environ | {"CARGO_TARGET_DIR": str(target), "CARGO_TERM_COLOR": "never"}
-    run = subprocess.run(
-        [str(tree / "scripts/loom.sh")], env=env, capture_output=True, text=True
+    env = os.environ | {
+        "CARGO_TARGET_DIR": str(target),
+        "CARGO_TERM_COLOR": "never",
+        "LOOM_MAX_PREEMPTIONS": str(preemptions),
+    }
+    run = subprocess.Popen(
+        [str(tree / "scripts/loom.sh")],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    output = run.stdout + run.stderr
+    try:
+        output, _ = run.communicate(timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        output, _ = run.communicate()
+        failed = re.findall(FAILED, output, re.M)
+        return 1, failed or ["models that do not end"]
     if "error: could not compile" in output:
         sys.exit(f"a mutant does not compile:\n{output[-3000:]}")
-    return run.returncode, re.findall(r"^test (?:\w+::)+(\w+) \.\.\. FAILED", output, re.M)
+    return run.returncode, re.findall(FAILED, output, re.M)
 
 
 def main() -> int:
@@ -182,11 +201,16 @@ def main() -> int:
                     "    /// Relaxed: a statistic,",
                 ))
             path.write_text(mutated)
-            code, failed = models(tree, target)
+            # Most die of few preemptions, and those models end soon.
+            for preemptions in (1, 2, 3):
+                code, failed = models(tree, target, preemptions)
+                if code:
+                    break
             path.write_text(source)
             sync.write_text(original)
             caught = ", ".join(failed) or ("the run itself" if code else "")
-            print(f"{name}: {'caught by ' + caught if caught else 'SURVIVED'}", flush=True)
+            verdict = f"caught by {caught} at {preemptions}" if caught else "SURVIVED"
+            print(f"{name}: {verdict}", flush=True)
             if not caught:
                 survivors.append(name)
     print(f"mutants: {len(names) - len(survivors)} passed, {len(survivors)} failed")
