@@ -18,6 +18,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The library as a program would find it installed.
 STAGE  := $(TARGET)/stage
 STAGED := MAVERA_RL_CFLAGS="-I$(STAGE)/include" \
+          MAVERA_RL_LIBRARY="$(STAGE)/lib/libmavera_rl.so" \
           MAVERA_RL_LIBS="-L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lmavera_rl"
 GATEWAY := $(TARGET)/gateway/mavera-gateway
 VENV    := $(TARGET)/venv

@@ -172,6 +172,12 @@
 #define MAVERA_RL_ON_FULL_ALLOW 2
 
 /**
+ * Version of the binary interface: the number in the library's soname. It
+ * changes when a program must be compiled anew.
+ */
+#define MAVERA_RL_ABI_VERSION 0
+
+/**
  * X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset
  */
 #define MAVERA_RL_HEADERS_LEGACY 1
@@ -485,7 +491,8 @@ int mavera_rl_init(void *memory,
  * there is none. Creation is atomic: whoever opens at the same time gets the
  * same region. A region from before a reboot is replaced.
  *
- * path: best on /dev/shm; NULL: a region of this process alone.
+ * path: best on /dev/shm; a symbolic link is not followed. NULL: a region of
+ * this process alone.
  * opts: NULL for the defaults.
  * out: gets the handle; give it to mavera_rl_close.
  * Returns: 0; MAVERA_RL_EINVAL, _ESIZE, _ENOMEM (no memory, or the file
@@ -521,8 +528,7 @@ void mavera_rl_close(struct mavera_rl *rl);
 int mavera_rl_stats(const struct mavera_rl *rl, struct mavera_rl_stats_t *out);
 
 /**
- * Version of the binary interface: it changes when a program must be
- * compiled anew.
+ * The library's MAVERA_RL_ABI_VERSION, to compare with the header's.
  *
  * Returns: the number in the library's soname.
  * Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.
@@ -712,6 +718,16 @@ int mavera_rl_plan_set_tier(struct mavera_rl_plan *plan,
                             const char *tier,
                             uint32_t limit,
                             uint32_t window_ms);
+
+/**
+ * The longest window of the plan's tiers and keys: what a region that serves
+ * it needs as max_window_ms.
+ *
+ * Returns: milliseconds; 0 if plan is NULL.
+ * Thread safety: any thread, also beside mavera_rl_plan_set_tier. Progress:
+ * wait-free. Allocates and blocks: no. Since 0.1.
+ */
+uint32_t mavera_rl_plan_max_window_ms(const struct mavera_rl_plan *plan);
 
 /**
  * The plan's endpoints, one by one.

@@ -8,10 +8,11 @@
 //! # Protocol
 //! 1. Open the path. If there is a file: verify it and map it; a region from
 //!    before a reboot is to be replaced.
-//! 2. If there is none: make a temporary file beside it, reserve its blocks
-//!    (a full `/dev/shm` fails here, and never as SIGBUS at a check), map it,
-//!    write its header, and `link` it to the path. If somebody else was
-//!    first, drop ours and start again with theirs.
+//! 2. If there is none: make a file without a name (whoever is killed now
+//!    leaves nothing behind), reserve its blocks (a full `/dev/shm` fails
+//!    here, and never as SIGBUS at a check), map it, write its header, and
+//!    `link` it to the path. If somebody else was first, drop ours and start
+//!    again with theirs.
 //! 3. To replace: take the old file's lock, look whether the path still leads
 //!    to it, and `rename` the new file over it. Whoever waited for the lock
 //!    finds another file at the path and starts again.
@@ -31,10 +32,12 @@ use crate::layout::{HEADER, VERSION};
 use crate::options::{ClockKind, Options};
 use crate::region::{Damage, Region, Settings};
 use crate::time::epoch_before;
+use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -365,7 +368,7 @@ fn agree(
 /// `None`: somebody else created the file first; try again.
 fn create(path: &Path, options: &Options) -> Result<Option<(Region, Mapping)>, OpenError> {
     let draft = Draft::new(path, options)?;
-    match fs::hard_link(&draft.name.0, path) {
+    match draft.link(path) {
         Ok(()) => Ok(Some(draft.opened)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(failed(path, "create the region")(error)),
@@ -391,23 +394,39 @@ fn replace(
         return Ok(None);
     }
     let draft = Draft::new(path, options)?;
-    fs::rename(&draft.name.0, path).map_err(failed(path, "replace the region"))?;
+    let name = TemporaryName::beside(path)?;
+    draft
+        .link(&name.0)
+        .and_then(|()| fs::rename(&name.0, path))
+        .map_err(failed(path, "replace the region"))?;
     Ok(Some(draft.opened))
 }
 
 /// A region that nobody else can see yet.
 struct Draft {
-    name: TemporaryName,
+    file: File,
+    /// The file's name for now, where the file system has no files without.
+    name: Option<TemporaryName>,
     opened: (Region, Mapping),
 }
 
-/// A file's name for now: removed when dropped. After the file was renamed
-/// there is nothing left to remove.
+/// A name that is removed when dropped. After the file was renamed there is
+/// nothing left to remove.
 struct TemporaryName(PathBuf);
 
 impl Drop for TemporaryName {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl TemporaryName {
+    /// A name beside `path` that nobody else has.
+    fn beside(path: &Path) -> Result<Self, OpenError> {
+        let [nonce, _] = random(path)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".new-{nonce:016x}"));
+        Ok(Self(path.with_file_name(name)))
     }
 }
 
@@ -419,20 +438,26 @@ impl Draft {
             time_namespace,
             ..settings(options, path)?
         };
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        let [nonce, _] = random(path)?;
-        name.push(format!(".new-{nonce:016x}"));
-        let name = TemporaryName(path.with_file_name(name));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(Options::DEFAULT_MODE)
-            .open(&name.0)
-            .map_err(failed(path, "create the region"))?;
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).mode(Options::DEFAULT_MODE);
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // A file without a name takes its memory with it if we are killed.
+        let unnamed = open.clone().custom_flags(libc::O_TMPFILE).open(directory);
+        let (file, name) = match unnamed {
+            Ok(file) => (file, None),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                let name = TemporaryName::beside(path)?;
+                let file = open.create_new(true).open(&name.0);
+                (file.map_err(failed(path, "create the region"))?, Some(name))
+            }
+            Err(error) => return Err(failed(path, "create the region")(error)),
+        };
         let opened = Self::fill(&file, settings, options)
             .map_err(failed(path, "reserve the region's memory"))?;
-        Ok(Self { name, opened })
+        Ok(Self { file, name, opened })
     }
 
     fn fill(file: &File, settings: Settings, options: &Options) -> io::Result<(Region, Mapping)> {
@@ -445,6 +470,21 @@ impl Draft {
         let region = unsafe { mapping.region(settings) };
         start(&region);
         Ok((region, mapping))
+    }
+
+    /// Gives the file a name that no file has yet.
+    fn link(&self, path: &Path) -> io::Result<()> {
+        if let Some(name) = &self.name {
+            return fs::hard_link(&name.0, path);
+        }
+        let from = CString::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let to = CString::new(path.as_os_str().as_bytes())?;
+        let (here, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
+        // SAFETY: two strings that end with NUL.
+        match unsafe { libc::linkat(here, from.as_ptr(), here, to.as_ptr(), follow) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 

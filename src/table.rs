@@ -41,11 +41,13 @@
 //!   `latest`, each after the one before it was flushed and after a lookup
 //!   that followed the flush. (`two_threads_insert_one_key`, with three)
 //! - **T2** One way never has two keys: a tag is written only by a flush of
-//!   `latest`, from the exact value seen. (`two_keys_want_the_last_way`)
+//!   `latest`, from the exact value seen. (`two_keys_want_the_last_way`,
+//!   `a_late_flush_meets_a_way_with_a_new_owner`)
 //! - **T3** A key that still owes is never forgotten: any admission changes
 //!   head, so the CAS that evicts fails. (`eviction_races_the_returning_owner`)
-//! - **T4** Tags never become 0 again, so a search that ends at one has
-//!   passed all ways the key could have.
+//! - **T4** Tags never become 0 again, so a search that ends at one, and at
+//!   nothing else, has passed all ways the key could have.
+//!   (`a_key_behind_a_freed_way_is_found`)
 //!
 //! # Progress
 //! A lookup is wait-free. An insertion is lock-free but for one corner: in a

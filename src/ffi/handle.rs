@@ -268,7 +268,8 @@ pub unsafe extern "C" fn mavera_rl_init(
 /// there is none. Creation is atomic: whoever opens at the same time gets the
 /// same region. A region from before a reboot is replaced.
 ///
-/// path: best on /dev/shm; NULL: a region of this process alone.
+/// path: best on /dev/shm; a symbolic link is not followed. NULL: a region of
+/// this process alone.
 /// opts: NULL for the defaults.
 /// out: gets the handle; give it to mavera_rl_close.
 /// Returns: 0; MAVERA_RL_EINVAL, _ESIZE, _ENOMEM (no memory, or the file
@@ -365,15 +366,18 @@ pub unsafe extern "C" fn mavera_rl_stats(rl: *const Handle, out: *mut CStats) ->
     }
 }
 
-/// Version of the binary interface: it changes when a program must be
-/// compiled anew.
+/// Version of the binary interface: the number in the library's soname. It
+/// changes when a program must be compiled anew.
+pub const MAVERA_RL_ABI_VERSION: u32 = 0;
+
+/// The library's MAVERA_RL_ABI_VERSION, to compare with the header's.
 ///
 /// Returns: the number in the library's soname.
 /// Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mavera_rl_abi_version() -> u32 {
-    0
+    MAVERA_RL_ABI_VERSION
 }
 
 /// The library's version, as in "0.1.0".

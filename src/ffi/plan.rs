@@ -226,6 +226,25 @@ pub unsafe extern "C" fn mavera_rl_plan_set_tier(
     }
 }
 
+/// The longest window of the plan's tiers and keys: what a region that serves
+/// it needs as max_window_ms.
+///
+/// Returns: milliseconds; 0 if plan is NULL.
+/// Thread safety: any thread, also beside mavera_rl_plan_set_tier. Progress:
+/// wait-free. Allocates and blocks: no. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_plan_max_window_ms(plan: *const PlanHandle) -> u32 {
+    let mut longest = 0;
+    // SAFETY: as the caller promises.
+    unsafe {
+        enter(plan, |plan| {
+            longest = plan.plan.max_window_ms();
+            Ok(0)
+        });
+    }
+    longest
+}
+
 /// The plan's endpoints, one by one.
 ///
 /// index: from 0.

@@ -111,6 +111,18 @@ impl Plan {
         self.tiers.iter().map(|tier| (&*tier.name, tier.policy()))
     }
 
+    /// The longest window of all tiers and keys, in milliseconds: what a region
+    /// that serves the plan needs as `max_window_ms`.
+    pub fn max_window_ms(&self) -> u32 {
+        let negotiated = self.keys.values().filter_map(|grant| match grant {
+            Grant::Negotiated(policy) => Some(*policy),
+            Grant::Tier(_) => None,
+        });
+        let tiers = self.tiers.iter().map(Tier::policy);
+        let windows = tiers.chain(negotiated).map(Policy::window_ms);
+        windows.max().unwrap_or_default()
+    }
+
     /// The endpoints, in the plan's order.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints

@@ -161,6 +161,21 @@ static void windows_are_milliseconds_or_have_a_unit(void)
     }
 }
 
+static void the_longest_window_is_that_of_any_tier_or_key(void)
+{
+    mavera_rl_plan *plan = load("[tiers]\na = 1\nb = { limit = 1, "
+        "window = \"5m\" }\n[keys]\nk = { limit = 1, window = \"2h\" }\n");
+
+    CHECK_INT(mavera_rl_plan_max_window_ms(plan), 7200000);
+    mavera_rl_plan_free(plan);
+    plan = load("[tiers]\na = { limit = 1, window = 250 }\n");
+    CHECK_INT(mavera_rl_plan_max_window_ms(plan), 250);
+    CHECK_INT(mavera_rl_plan_set_tier(plan, "a", 1, 70000), 0);
+    CHECK_INT(mavera_rl_plan_max_window_ms(plan), 70000);
+    mavera_rl_plan_free(plan);
+    CHECK_INT(mavera_rl_plan_max_window_ms(NULL), 0);
+}
+
 static void line_endings_and_names_of_all_kinds_are_read(void)
 {
     mavera_rl_plan *plan = load(
@@ -310,6 +325,7 @@ void run_plan_file(void)
     RUN(a_plan_file_says_tiers_endpoints_and_keys);
     RUN(a_tier_change_reaches_the_keys_of_that_tier);
     RUN(windows_are_milliseconds_or_have_a_unit);
+    RUN(the_longest_window_is_that_of_any_tier_or_key);
     RUN(line_endings_and_names_of_all_kinds_are_read);
     RUN(a_key_of_an_unknown_tier_is_an_error);
     RUN(a_value_of_the_wrong_type_is_an_error);

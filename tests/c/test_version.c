@@ -49,7 +49,7 @@ static void the_library_tells_its_version(void)
     int         dots = 0;
 
     /* The number in the soname, libmavera_rl.so.0. */
-    CHECK_INT(mavera_rl_abi_version(), 0);
+    CHECK_INT(mavera_rl_abi_version(), MAVERA_RL_ABI_VERSION);
     REQUIRE(version != NULL);
     CHECK(isdigit((unsigned char) version[0]));
     for (const char *at = version; *at != '\0'; at++) {

@@ -91,6 +91,8 @@ const A: Key = key(1, 0);
 const B: Key = key(2, 0);
 const C: Key = key(3, 0);
 const D: Key = key(4, 0);
+/// Searched for from the other way on.
+const E: Key = key(5, 1);
 
 /// `before` alone, then each of `threads` spends once, then `after` holds.
 fn check(
@@ -126,7 +128,7 @@ fn check(
         for handle in handles {
             answers.extend(handle.join().unwrap());
         }
-        for key in [A, B, C] {
+        for key in [A, B, C, D, E] {
             assert!(model.ways_of(key) <= 1, "one key in two ways");
             // What was admitted and has not expired is remembered.
             let last = 100;
@@ -192,6 +194,27 @@ fn eviction_races_the_returning_owner() {
 #[test]
 fn two_evictions_take_different_ways() {
     check(&[(A, 5), (D, 5)], &[&[(B, 100)], &[(C, 100)]], all_admitted);
+}
+
+#[test]
+fn a_late_flush_meets_a_way_with_a_new_owner() {
+    // B's insertion was the last, into way 1. While C is about to finish it, E
+    // takes that way and D the other.
+    check(
+        &[(A, 5), (B, 5)],
+        &[&[(C, 100)], &[(E, 100), (D, 100)]],
+        |_, _| {},
+    );
+}
+
+#[test]
+fn a_key_behind_a_freed_way_is_found() {
+    // C frees A's way, before B's in the order of search, and stops there.
+    check(
+        &[(A, 5), (B, 95)],
+        &[&[(C, 100)], &[(B, 100)]],
+        all_admitted,
+    );
 }
 
 #[test]

@@ -137,8 +137,8 @@ MUTANTS = {
     ),
     "keep-using-an-evicted-record": (
         "src/window.rs",
-        "if head.generation != self.generation {\n                return Answer::Gone;",
-        "if false {\n                return Answer::Gone;",
+        "return Answer::Gone;\n            }\n            let seen = self.survey(head, rules, now);\n            match",
+        "}\n            let seen = self.survey(head, rules, now);\n            match",
     ),
     "end-the-search-at-a-stale-tag": (
         "src/table.rs",

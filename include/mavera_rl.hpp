@@ -1,0 +1,740 @@
+/**
+ * @file mavera_rl.hpp
+ * C++17 over the C interface of mavera_rl.h: handles that close themselves,
+ * errors as exceptions, text as strings. Header only; link the C library.
+ *
+ *     auto limiter = mavera::Limiter::open("/dev/shm/api-limits");
+ *     auto decision = limiter.check(api_key, mavera::Policy{60, 60'000});
+ *     if (!decision) {
+ *         reply(429, decision.headers(), decision.body());
+ *     }
+ *
+ * - A refusal is no error: check() returns it. What throws is a call that
+ *   cannot be answered, as mavera::Error.
+ * - Every function that can throw says so with "@throws"; besides, those that
+ *   return or take a string or a vector may throw std::bad_alloc. check() and
+ *   peek() of a request that is answered allocate nothing, take no lock and
+ *   make no system call but the clock's.
+ * - `const` means: any number of threads may call it at once. Moving into,
+ *   out of or destroying an object needs the caller's own order, as ever.
+ */
+#ifndef MAVERA_RL_HPP
+#define MAVERA_RL_HPP
+
+#include <mavera_rl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mavera {
+
+namespace detail {
+
+/** The whole text of a function with snprintf's contract. */
+template <typename Write>
+std::string text(Write write)
+{
+    std::string out(write(nullptr, std::size_t{0}), '\0');
+
+    if (!out.empty()) {
+        // Room for the NUL too: a string may be written that far.
+        write(out.data(), out.size() + 1);
+    }
+    return out;
+}
+
+} // namespace detail
+
+/** The library's version, "major.minor.patch". */
+inline std::string_view version() noexcept
+{
+    return ::mavera_rl_version();
+}
+
+/** The version of the C interface that the loaded library has. */
+inline std::uint32_t abi_version() noexcept
+{
+    return ::mavera_rl_abi_version();
+}
+
+/**
+ * A call that could not be answered. what() is the library's full text, which
+ * names the values that are at odds.
+ */
+class Error : public std::runtime_error {
+public:
+    /** The error of the call this thread has just made. */
+    explicit Error(int code) : std::runtime_error(message(code)), code_(code)
+    {
+    }
+
+    Error(int code, const std::string &what)
+        : std::runtime_error(what), code_(code)
+    {
+    }
+
+    /** One of MAVERA_RL_E…, negative. */
+    int code() const noexcept { return code_; }
+
+private:
+    static std::string message(int code)
+    {
+        auto detail = detail::text(::mavera_rl_last_error);
+
+        return detail.empty() ? ::mavera_rl_strerror(code) : detail;
+    }
+
+    int code_;
+};
+
+namespace detail {
+
+/** Throws the error of a negative code; returns any other. */
+inline int checked(int code)
+{
+    if (code < 0) {
+        throw Error(code);
+    }
+    return code;
+}
+
+/** For C, which would take a NUL inside for the end. */
+inline const char *c_string(const std::string &text)
+{
+    if (text.find('\0') != std::string::npos) {
+        throw Error(MAVERA_RL_EINVAL, "a path or name has a NUL in it");
+    }
+    return text.c_str();
+}
+
+/** An empty view may point nowhere, which C takes for no key at all. */
+inline const char *bytes(std::string_view key) noexcept
+{
+    return key.data() == nullptr ? "" : key.data();
+}
+
+} // namespace detail
+
+/** Which rate-limit headers to send. */
+enum class Flavour : std::uint32_t {
+    legacy = MAVERA_RL_HEADERS_LEGACY, ///< X-RateLimit-*
+    ietf = MAVERA_RL_HEADERS_IETF,     ///< RateLimit-Policy, RateLimit
+    both = MAVERA_RL_HEADERS_BOTH,
+};
+
+/** Whose time counts in a region. */
+enum class Clock : std::uint32_t {
+    any = MAVERA_RL_CLOCK_DEFAULT, ///< the region's; of a new one, precise
+    precise = MAVERA_RL_CLOCK_PRECISE,
+    coarse = MAVERA_RL_CLOCK_COARSE, ///< cheaper to read
+    caller = MAVERA_RL_CLOCK_CALLER, ///< the argument of check_at()
+};
+
+/** What a key hears that the table has no room for. */
+enum class OnFull : std::uint32_t {
+    any = MAVERA_RL_ON_FULL_DEFAULT, ///< the region's; of a new one, deny
+    deny = MAVERA_RL_ON_FULL_DENY,
+    allow = MAVERA_RL_ON_FULL_ALLOW,
+};
+
+/** How a check ended. */
+enum class Outcome : std::int32_t {
+    allowed = MAVERA_RL_ALLOWED,
+    limited = MAVERA_RL_LIMITED, ///< the quota is spent
+    full = MAVERA_RL_FULL,       ///< no room for the key, and that denies
+    failed = -1,                 ///< only in check_many(): see code()
+};
+
+/** How much a key may spend: `limit` units in any `window_ms` milliseconds. */
+struct Policy {
+    std::uint32_t limit = 0;          ///< 0 to 2^23
+    std::uint32_t window_ms = 60'000; ///< 1 to the region's longest
+
+    friend bool operator==(const Policy &a, const Policy &b) noexcept
+    {
+        return a.limit == b.limit && a.window_ms == b.window_ms;
+    }
+
+    friend bool operator!=(const Policy &a, const Policy &b) noexcept
+    {
+        return !(a == b);
+    }
+};
+
+/**
+ * What a region is made with. 0 and `any` are the default of a new region and
+ * whatever an existing one has; other values must be those of an existing one.
+ */
+struct Options {
+    std::uint64_t keys = 0;          ///< active in one window; 100000
+    std::uint32_t cells = 0;         ///< power of two from 8 to 1024; 64
+    std::uint32_t max_window_ms = 0; ///< of any policy; 60000
+    Clock         clock = Clock::any;
+    OnFull        on_full = OnFull::any;
+    std::uint32_t mode = 0;          ///< permissions of a new file; 0600
+
+    /** What keys are hashed with. All zero: drawn from the system. */
+    std::array<std::uint8_t, 16> secret{};
+};
+
+/** What a region is and has seen. */
+struct Stats {
+    std::uint64_t keys_capacity; ///< records the table can hold
+    std::uint64_t keys_held;     ///< records in use
+    std::uint64_t inserted;      ///< records ever given to a key
+    std::uint64_t evicted;       ///< records taken back from idle keys
+    std::uint64_t full;          ///< checks that OnFull answered
+    std::uint64_t bytes;         ///< size of the region
+    std::uint32_t cells;
+    std::uint32_t max_window_ms;
+    Clock         clock;
+    OnFull        on_full;
+};
+
+/** An endpoint of a plan. */
+struct Endpoint {
+    std::string   path;
+    std::uint32_t class_id;
+    std::uint32_t max_in_flight; ///< requests of one key at a time
+};
+
+/** One request of Limiter::check_many(). The key is not copied. */
+struct Request {
+    std::string_view key; ///< any bytes
+    Policy           policy;
+    std::uint32_t    cost = 1;
+};
+
+/** A header's name and value. */
+using Header = std::pair<std::string, std::string>;
+
+/**
+ * The answer to one check, with all that a response needs, from the same
+ * atomic step. A plain value: true when the request may go on.
+ */
+class Decision {
+public:
+    /** A decision of the C interface. */
+    explicit Decision(const ::mavera_rl_decision &raw) noexcept : raw_(raw) {}
+
+    bool allowed() const noexcept
+    {
+        return raw_.outcome == MAVERA_RL_ALLOWED;
+    }
+
+    explicit operator bool() const noexcept { return allowed(); }
+
+    Outcome outcome() const noexcept
+    {
+        return raw_.outcome < 0 ? Outcome::failed
+                                : static_cast<Outcome>(raw_.outcome);
+    }
+
+    /** The outcome as the C interface has it: after check_many() also one of
+     *  MAVERA_RL_E…, and then the other values mean nothing. */
+    int code() const noexcept { return raw_.outcome; }
+
+    /** The policy that was asked about. */
+    Policy policy() const noexcept { return {raw_.limit, raw_.window_ms}; }
+
+    std::uint32_t limit() const noexcept { return raw_.limit; }
+
+    /** Units charged in the window, this call's included. */
+    std::uint32_t used() const noexcept { return raw_.used; }
+
+    /** Units that may still be spent now. */
+    std::uint32_t remaining() const noexcept { return raw_.remaining; }
+
+    /** Whole seconds for Retry-After: 0 when allowed, else from 1. */
+    std::uint32_t retry_after_s() const noexcept
+    {
+        return raw_.retry_after_s;
+    }
+
+    /** Exact wait in milliseconds, 0 when allowed. */
+    std::uint64_t retry_after_ms() const noexcept
+    {
+        return raw_.retry_after_ms;
+    }
+
+    /** Milliseconds until the oldest unit leaves the window; of a refusal,
+     *  retry_after_s() in milliseconds. */
+    std::uint64_t reset_after_ms() const noexcept
+    {
+        return raw_.reset_after_ms;
+    }
+
+    /** The same as wall time, in milliseconds of Unix time. */
+    std::uint64_t reset_unix_ms() const noexcept
+    {
+        return raw_.reset_unix_ms;
+    }
+
+    /** Allowed without being counted, because the table was full. */
+    bool untracked() const noexcept { return raw_.untracked != 0; }
+
+    /** The response's rate-limit headers, Retry-After among them if it is a
+     *  refusal. */
+    std::vector<Header> headers(Flavour flavour = Flavour::legacy) const
+    {
+        std::vector<Header> out;
+
+        for (std::size_t i = 0;; i++) {
+            const char *name = nullptr;
+            auto        value = detail::text([&](char *buf, std::size_t cap) {
+                return ::mavera_rl_format_header(&raw_, number(flavour), i,
+                                                 &name, buf, cap);
+            });
+
+            if (name == nullptr) {
+                return out;
+            }
+            out.emplace_back(name, std::move(value));
+        }
+    }
+
+    /** The same as lines "Name: value", each ended by CR LF. */
+    std::string header_lines(Flavour flavour = Flavour::legacy) const
+    {
+        return detail::text([&](char *buf, std::size_t cap) {
+            return ::mavera_rl_format_headers(&raw_, number(flavour), buf,
+                                              cap);
+        });
+    }
+
+    /** The JSON body of a refusal, for a response with the status 429 and
+     *  Content-Type: application/json. Empty when allowed. */
+    std::string body() const
+    {
+        return detail::text([&](char *buf, std::size_t cap) {
+            return ::mavera_rl_format_body(&raw_, buf, cap);
+        });
+    }
+
+    /** The decision of the C interface. */
+    const ::mavera_rl_decision &raw() const noexcept { return raw_; }
+
+private:
+    static std::uint32_t number(Flavour flavour) noexcept
+    {
+        return static_cast<std::uint32_t>(flavour);
+    }
+
+    ::mavera_rl_decision raw_;
+};
+
+/**
+ * A handle on a region: an exact sliding-window rate limiter. Handles on the
+ * same file share one limit, in all threads, processes and languages.
+ *
+ * Moved, never copied. After a move the old handle only answers
+ * MAVERA_RL_EINVAL, as an Error.
+ */
+class Limiter {
+public:
+    /**
+     * The limiter of all processes that open `path`, best on /dev/shm. Its
+     * file is created if there is none, and stays when the handle is closed.
+     *
+     * @throws Error if the file cannot be made, is no region, or has other
+     *         options; what() names the file and both values.
+     */
+    static Limiter open(const std::string &path, const Options &options = {})
+    {
+        return opened(detail::c_string(path), options);
+    }
+
+    /**
+     * A limiter for this process alone.
+     *
+     * @throws Error if an option is out of its range or memory is short.
+     */
+    static Limiter in_process(const Options &options = {})
+    {
+        return opened(nullptr, options);
+    }
+
+    /**
+     * A limiter in the caller's memory, for the threads of this process. The
+     * memory is cleared, and must outlive the handle.
+     *
+     * @throws Error if an option is out of its range or `len` is less than
+     *         region_size() bytes.
+     */
+    static Limiter in_memory(void *memory, std::size_t len,
+                             const Options &options = {})
+    {
+        const auto   raw = to_c(options);
+        ::mavera_rl *handle = nullptr;
+
+        detail::checked(::mavera_rl_init(memory, len, &raw, &handle));
+        return Limiter(handle);
+    }
+
+    /**
+     * Bytes that in_memory() needs.
+     *
+     * @throws Error if an option is out of its range.
+     */
+    static std::size_t region_size(const Options &options = {})
+    {
+        const auto        raw = to_c(options);
+        const std::size_t size = ::mavera_rl_region_size(&raw);
+
+        if (size == 0) {
+            throw Error(MAVERA_RL_EINVAL);
+        }
+        return size;
+    }
+
+    /**
+     * Charges `cost` units to `key` if its policy admits them now. A refusal
+     * charges nothing; so does a cost of 0, which asks as peek() does.
+     *
+     * @throws Error MAVERA_RL_ECOST if `cost` exceeds the limit,
+     *         MAVERA_RL_EINVAL if the limit is above 2^23 or the window not
+     *         from 1 to the region's longest, MAVERA_RL_ECLOCK if the
+     *         region's caller supplies the time.
+     */
+    [[nodiscard]] Decision check(std::string_view key, const Policy &policy,
+                                 std::uint32_t cost = 1) const
+    {
+        const auto           limits = to_c(policy);
+        ::mavera_rl_decision out = blank();
+
+        detail::checked(::mavera_rl_check(handle_.get(), detail::bytes(key),
+                                          key.size(), &limits, cost, &out));
+        return Decision(out);
+    }
+
+    /**
+     * As check(), at `now_ms`, in milliseconds of any clock that is the same
+     * for all callers of the region.
+     *
+     * @throws Error as check(); MAVERA_RL_ECLOCK if the region reads a clock.
+     */
+    [[nodiscard]] Decision check_at(std::string_view key,
+                                    const Policy &policy,
+                                    std::uint64_t now_ms,
+                                    std::uint32_t cost = 1) const
+    {
+        const auto           limits = to_c(policy);
+        ::mavera_rl_decision out = blank();
+
+        detail::checked(::mavera_rl_check_at(handle_.get(), detail::bytes(key),
+                                             key.size(), &limits, cost,
+                                             now_ms, &out));
+        return Decision(out);
+    }
+
+    /**
+     * Whether check() would admit `cost` units now. Charges nothing; used()
+     * does not count the `cost`.
+     *
+     * @throws Error as check().
+     */
+    [[nodiscard]] Decision peek(std::string_view key, const Policy &policy,
+                                std::uint32_t cost = 1) const
+    {
+        const auto           limits = to_c(policy);
+        ::mavera_rl_decision out = blank();
+
+        detail::checked(::mavera_rl_peek(handle_.get(), detail::bytes(key),
+                                         key.size(), &limits, cost, &out));
+        return Decision(out);
+    }
+
+    /**
+     * As peek(), at `now_ms`.
+     *
+     * @throws Error as check_at().
+     */
+    [[nodiscard]] Decision peek_at(std::string_view key, const Policy &policy,
+                                   std::uint64_t now_ms,
+                                   std::uint32_t cost = 1) const
+    {
+        const auto           limits = to_c(policy);
+        ::mavera_rl_decision out = blank();
+
+        detail::checked(::mavera_rl_peek_at(handle_.get(), detail::bytes(key),
+                                            key.size(), &limits, cost, now_ms,
+                                            &out));
+        return Decision(out);
+    }
+
+    /**
+     * check() of each request, on its own and in order, with the memory of
+     * several asked for at once: for keys at random several times as fast.
+     * What is wrong with a request is that one's code() and throws nothing.
+     * Allocates.
+     *
+     * @throws Error from a handle that was moved from.
+     */
+    [[nodiscard]] std::vector<Decision>
+    check_many(const std::vector<Request> &requests) const
+    {
+        return many(requests, [this](auto *in, std::size_t n, auto *out) {
+            return ::mavera_rl_check_many(handle_.get(), in, n, out);
+        });
+    }
+
+    /**
+     * As check_many(), at `now_ms`.
+     *
+     * @throws Error as check_many().
+     */
+    [[nodiscard]] std::vector<Decision>
+    check_many_at(const std::vector<Request> &requests,
+                  std::uint64_t               now_ms) const
+    {
+        return many(requests, [&](auto *in, std::size_t n, auto *out) {
+            return ::mavera_rl_check_many_at(handle_.get(), in, n, now_ms,
+                                             out);
+        });
+    }
+
+    /**
+     * What the region is and has seen. The counters are exact when nobody
+     * writes.
+     *
+     * @throws Error from a handle that was moved from.
+     */
+    Stats stats() const
+    {
+        ::mavera_rl_stats_t raw{};
+
+        raw.size = sizeof(raw);
+        detail::checked(::mavera_rl_stats(handle_.get(), &raw));
+        return {raw.keys_capacity,
+                raw.keys_held,
+                raw.inserted,
+                raw.evicted,
+                raw.full,
+                raw.bytes,
+                raw.cells,
+                raw.max_window_ms,
+                static_cast<Clock>(raw.clock),
+                static_cast<OnFull>(raw.on_full)};
+    }
+
+    /** The handle of the C interface; it stays this object's. */
+    ::mavera_rl *raw() const noexcept { return handle_.get(); }
+
+private:
+    struct Close {
+        void operator()(::mavera_rl *handle) const noexcept
+        {
+            ::mavera_rl_close(handle);
+        }
+    };
+
+    explicit Limiter(::mavera_rl *handle) noexcept : handle_(handle) {}
+
+    static Limiter opened(const char *path, const Options &options)
+    {
+        const auto   raw = to_c(options);
+        ::mavera_rl *handle = nullptr;
+
+        detail::checked(::mavera_rl_open(path, &raw, &handle));
+        return Limiter(handle);
+    }
+
+    static ::mavera_rl_options to_c(const Options &options) noexcept
+    {
+        ::mavera_rl_options raw{};
+
+        raw.size = sizeof(raw);
+        raw.keys = options.keys;
+        raw.cells = options.cells;
+        raw.max_window_ms = options.max_window_ms;
+        raw.clock = static_cast<std::uint32_t>(options.clock);
+        raw.on_full = static_cast<std::uint32_t>(options.on_full);
+        raw.mode = options.mode;
+        std::copy(options.secret.begin(), options.secret.end(), raw.secret);
+        return raw;
+    }
+
+    static ::mavera_rl_policy to_c(const Policy &policy) noexcept
+    {
+        ::mavera_rl_policy raw{};
+
+        raw.size = sizeof(raw);
+        raw.limit = policy.limit;
+        raw.window_ms = policy.window_ms;
+        return raw;
+    }
+
+    static ::mavera_rl_decision blank() noexcept
+    {
+        ::mavera_rl_decision raw{};
+
+        raw.size = sizeof(raw);
+        return raw;
+    }
+
+    template <typename Check>
+    static std::vector<Decision> many(const std::vector<Request> &requests,
+                                      Check                       check)
+    {
+        const std::size_t                 count = requests.size();
+        std::vector<::mavera_rl_policy>   policies(count);
+        std::vector<::mavera_rl_request>  in(count);
+        std::vector<::mavera_rl_decision> out(count, blank());
+
+        if (count == 0) {
+            return {};
+        }
+        for (std::size_t i = 0; i < count; i++) {
+            policies[i] = to_c(requests[i].policy);
+            in[i].size = sizeof(in[i]);
+            in[i].key = detail::bytes(requests[i].key);
+            in[i].key_len = requests[i].key.size();
+            in[i].policy = &policies[i];
+            in[i].cost = requests[i].cost;
+        }
+        detail::checked(check(in.data(), count, out.data()));
+        return {out.begin(), out.end()};
+    }
+
+    std::unique_ptr<::mavera_rl, Close> handle_;
+};
+
+/**
+ * Tiers, endpoints and known keys. Moved, never copied; set_tier() may run
+ * beside readers.
+ */
+class Plan {
+public:
+    /**
+     * The contract of the public API, without keys.
+     *
+     * @throws Error if memory is short.
+     */
+    static Plan contract()
+    {
+        ::mavera_rl_plan *plan = nullptr;
+
+        detail::checked(::mavera_rl_plan_default(&plan));
+        return Plan(plan);
+    }
+
+    /**
+     * A plan from a TOML file.
+     *
+     * @throws Error MAVERA_RL_EPLAN if it cannot be read or has a fault:
+     *         what() names file, line and key.
+     */
+    static Plan load(const std::string &path)
+    {
+        ::mavera_rl_plan *plan = nullptr;
+
+        detail::checked(
+            ::mavera_rl_plan_load(detail::c_string(path), &plan));
+        return Plan(plan);
+    }
+
+    /**
+     * What a tier may; nothing if the plan has no such tier.
+     *
+     * @throws Error from a plan that was moved from.
+     */
+    std::optional<Policy> policy(const std::string &tier) const
+    {
+        return found([&](::mavera_rl_policy *out) {
+            return ::mavera_rl_plan_policy(plan_.get(),
+                                           detail::c_string(tier), out);
+        });
+    }
+
+    /**
+     * What an API key may, by the plan's [keys]; nothing if it is not there.
+     *
+     * @throws Error from a plan that was moved from.
+     */
+    std::optional<Policy> key_policy(std::string_view key) const
+    {
+        return found([&](::mavera_rl_policy *out) {
+            return ::mavera_rl_plan_key_policy(
+                plan_.get(), detail::bytes(key), key.size(), out);
+        });
+    }
+
+    /**
+     * Gives a tier other numbers, for every look-up from now on. What its
+     * keys have spent is kept, unless the window's length changes.
+     *
+     * @throws Error MAVERA_RL_ENOENT if the plan has no such tier,
+     *         MAVERA_RL_EINVAL if the policy is out of range.
+     */
+    void set_tier(const std::string &tier, const Policy &policy) const
+    {
+        detail::checked(::mavera_rl_plan_set_tier(
+            plan_.get(), detail::c_string(tier), policy.limit,
+            policy.window_ms));
+    }
+
+    /**
+     * All endpoints, in the plan's order.
+     *
+     * @throws Error from a plan that was moved from.
+     */
+    std::vector<Endpoint> endpoints() const
+    {
+        std::vector<Endpoint> out;
+
+        for (std::size_t i = 0;; i++) {
+            ::mavera_rl_endpoint raw{};
+
+            raw.size = sizeof(raw);
+            const int code =
+                ::mavera_rl_plan_endpoint_at(plan_.get(), i, &raw);
+            if (code == MAVERA_RL_ENOENT) {
+                return out;
+            }
+            detail::checked(code);
+            out.push_back({raw.path, raw.class_id, raw.max_in_flight});
+        }
+    }
+
+    /** The plan of the C interface; it stays this object's. */
+    ::mavera_rl_plan *raw() const noexcept { return plan_.get(); }
+
+private:
+    struct Free {
+        void operator()(::mavera_rl_plan *plan) const noexcept
+        {
+            ::mavera_rl_plan_free(plan);
+        }
+    };
+
+    explicit Plan(::mavera_rl_plan *plan) noexcept : plan_(plan) {}
+
+    template <typename Find>
+    static std::optional<Policy> found(Find find)
+    {
+        ::mavera_rl_policy raw{};
+
+        raw.size = sizeof(raw);
+        const int code = find(&raw);
+        if (code == MAVERA_RL_ENOENT) {
+            return std::nullopt;
+        }
+        detail::checked(code);
+        return Policy{raw.limit, raw.window_ms};
+    }
+
+    std::unique_ptr<::mavera_rl_plan, Free> plan_;
+};
+
+} // namespace mavera
+
+#endif
