@@ -55,6 +55,7 @@ pub(crate) const fn ceil_seconds(ms: u64) -> u64 {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::arithmetic_side_effects, reason = "numbers of a test's own")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

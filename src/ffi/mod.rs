@@ -115,6 +115,7 @@ impl From<crate::Error> for Fault {
 }
 
 #[cfg(all(test, feature = "std"))]
+#[expect(clippy::panic, reason = "a defect is what the test is about")]
 mod tests {
     use super::*;
 

@@ -102,14 +102,13 @@ fn check(
         let model = Arc::new(Model::new());
         let mut told = run(&model, &rules, before);
         spoil(&model);
-        let handles: Vec<_> = threads[1..]
+        let handles: Vec<_> = threads
             .iter()
             .map(|requests| {
                 let model = model.clone();
                 thread::spawn(move || run(&model, &rules, requests))
             })
             .collect();
-        told.extend(run(&model, &rules, threads[0]));
         for handle in handles {
             told.extend(handle.join().unwrap());
         }

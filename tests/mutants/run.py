@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FAILED = r"^test (?:\w+::)+(\w+) \.\.\. FAILED"
 # Several times what the models take when they pass: a mutant may loop.
-PATIENCE_S = 300
+PATIENCE_S = 1200
 
 # name: (file, the text to replace, its replacement)
 MUTANTS = {
