@@ -1,0 +1,87 @@
+//! What takes part: a name and a way to make so many requests.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// One way to answer requests.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    run: Box<dyn FnMut(u64) -> Duration>,
+}
+
+impl Contestant {
+    /// `request` answers the request of a number.
+    pub(crate) fn new(name: &'static str, mut request: impl FnMut(u64) + 'static) -> Self {
+        let mut asked = 0;
+        Self::timed(name, move |requests| {
+            let start = Instant::now();
+            for number in asked..asked + requests {
+                request(number);
+            }
+            asked += requests;
+            start.elapsed()
+        })
+    }
+
+    /// `run` makes so many requests and says how long it took.
+    pub(crate) fn timed(name: &'static str, run: impl FnMut(u64) -> Duration + 'static) -> Self {
+        Self {
+            name,
+            run: Box::new(run),
+        }
+    }
+
+    /// `request` answers the request of a number for a thread, 0 or 1; both
+    /// run at once, and the time is for all of their requests together.
+    pub(crate) fn on_two_threads(
+        name: &'static str,
+        request: impl Fn(u64, u64) + Sync + 'static,
+    ) -> Self {
+        Self::timed(name, move |requests| {
+            let start = Barrier::new(2);
+            let half = requests.div_ceil(2);
+            let times = std::thread::scope(|scope| {
+                let run = |thread| {
+                    let (start, request) = (&start, &request);
+                    scope.spawn(move || {
+                        start.wait();
+                        let begun = Instant::now();
+                        for number in 0..half {
+                            request(thread, number);
+                        }
+                        begun.elapsed()
+                    })
+                };
+                [run(0), run(1)].map(|thread| thread.join().unwrap())
+            });
+            times.into_iter().max().unwrap()
+        })
+    }
+
+    pub(crate) fn run(&mut self, requests: u64) -> Duration {
+        (self.run)(requests)
+    }
+}
+
+/// A key of 16 bytes for a number, made without touching memory: a table of
+/// keys would be a cache miss of its own.
+pub(crate) fn key(number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (half, salt) in bytes.chunks_exact_mut(8).zip([0, 1]) {
+        half.copy_from_slice(&scatter(number ^ (salt << 63)).to_le_bytes());
+    }
+    bytes
+}
+
+/// A number that looks random (splitmix64, Steele et al. 2014).
+pub(crate) fn scatter(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// One of `keys` at random, for a request's number.
+pub(crate) fn pick(number: u64, keys: u64) -> u64 {
+    scatter(number) % keys
+}
