@@ -108,7 +108,7 @@ bench: toolchain
 	$(CARGO) bench --locked --package mavera-rl
 
 verify-long: needs
-	LOOM_MAX_PREEMPTIONS=3 scripts/loom.sh
+	LOOM_MAX_PREEMPTIONS=4 scripts/loom.sh
 	tests/mutants/run.py
 	PROPTEST_CASES=20000 $(CARGO) test --release --locked \
 	    --package mavera-rl --features ffi

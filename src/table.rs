@@ -300,3 +300,7 @@ fn owns(tag: Tag, head: u64) -> bool {
 #[cfg(all(test, loom))]
 #[path = "../tests/loom/table.rs"]
 mod models;
+
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/property/table.rs"]
+mod properties;

@@ -446,3 +446,7 @@ impl<'a> Window<'a> {
 #[cfg(all(test, loom))]
 #[path = "../tests/loom/window.rs"]
 mod models;
+
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/property/window.rs"]
+mod properties;

@@ -101,11 +101,8 @@ fn check(
     after: fn(&Model, &[(Key, u64, Option<u32>)]),
 ) {
     let mut explorer = loom::model::Builder::new();
-    // Insertions are long: with three of them, one preemption less is as much
-    // as ends in minutes.
-    if threads.len() > 2 {
-        explorer.preemption_bound = explorer.preemption_bound.map(|bound| bound - 1);
-    }
+    // Insertions are long: one preemption less is as much as ends in minutes.
+    explorer.preemption_bound = explorer.preemption_bound.map(|bound| bound - 1);
     explorer.check(move || {
         let model = Arc::new(Model::new());
         for &(key, now) in before {
