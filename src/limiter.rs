@@ -12,7 +12,7 @@ use crate::limit::Policy;
 use crate::options::{ClockKind, OnFull, Options};
 use crate::region::{Region, Settings, as_uninit};
 use crate::sync::TRIES;
-use crate::table::{Place, Set};
+use crate::table::{Key, Place, Set};
 use crate::time::{MS_PER_S, epoch_before};
 use crate::window::{Answer, Reading, Rules, Window};
 use crate::word::Cell;
@@ -141,7 +141,7 @@ impl Limiter<'_> {
     /// As [`Limiter::check`].
     pub fn peek(&self, key: &[u8], policy: Policy, cost: u32) -> Result<Decision, Error> {
         let ask = Ask::new(self, Request { key, policy, cost }, Time::Read)?;
-        Ok(self.look(&ask, self.read_clock()))
+        Ok(self.look(ask, self.read_clock()))
     }
 
     /// [`Limiter::check`] of many requests, each on its own and in order, with
@@ -264,7 +264,7 @@ impl<'m> Limiter<'m> {
         now_ms: u64,
     ) -> Result<Decision, Error> {
         let ask = Ask::new(self, Request { key, policy, cost }, Time::Given)?;
-        Ok(self.look(&ask, self.given(now_ms)))
+        Ok(self.look(ask, self.given(now_ms)))
     }
 
     /// As `check_many`, at the caller's time.
@@ -347,12 +347,12 @@ impl<'m> Limiter<'m> {
     #[inline(always)]
     fn answer(&self, ask: &Ask<'_>, now: u64) -> Decision {
         if ask.cost == 0 {
-            return self.look(ask, now);
+            return self.look(*ask, now);
         }
         for _ in 0..TRIES {
             let place = match ask.set.lookup(ask.hashed.key) {
                 Some(place) => place,
-                None => match self.insert(ask, now) {
+                None => match self.insert(ask.set, ask.hashed.key, now) {
                     Some(place) => place,
                     None => break,
                 },
@@ -369,10 +369,11 @@ impl<'m> Limiter<'m> {
                 Answer::Contended => break,
             }
         }
-        self.full(ask)
+        self.full(ask.policy, ask.cost)
     }
 
-    fn look(&self, ask: &Ask<'_>, now: u64) -> Decision {
+    #[cold]
+    fn look(&self, ask: Ask<'_>, now: u64) -> Decision {
         for _ in 0..TRIES {
             let window = ask
                 .set
@@ -381,14 +382,14 @@ impl<'m> Limiter<'m> {
             match window.map(|window: Window<'_>| window.peek(ask.cost, &ask.rules, now)) {
                 None => return Decision::allowed(ask.policy, 0, 0, 0),
                 Some(Answer::Admitted(reading)) => {
-                    return self.allow(ask, reading, now);
+                    return self.allow(&ask, reading, now);
                 }
-                Some(Answer::Refused(reading)) => return self.refuse(ask, reading, now),
+                Some(Answer::Refused(reading)) => return self.refuse(&ask, reading, now),
                 Some(Answer::Gone) => {}
                 Some(Answer::Contended) => break,
             }
         }
-        self.full(ask)
+        self.full(ask.policy, ask.cost)
     }
 
     #[inline(always)]
@@ -414,10 +415,10 @@ impl<'m> Limiter<'m> {
     }
 
     #[cold]
-    fn insert(&self, ask: &Ask<'_>, now: u64) -> Option<Place> {
+    fn insert(&self, set: Set<'_>, key: Key, now: u64) -> Option<Place> {
         let header = self.region.header();
         let longest = self.region.settings.max_window_ms;
-        let inserted = ask.set.insert(ask.hashed.key, now, longest.into());
+        let inserted = set.insert(key, now, longest.into());
         if inserted.new {
             header.inserted.add_relaxed(1);
         }
@@ -431,14 +432,14 @@ impl<'m> Limiter<'m> {
     /// record becomes idle cannot be known; a second is the shortest wait that
     /// `Retry-After` can say.
     #[cold]
-    fn full(&self, ask: &Ask<'_>) -> Decision {
+    fn full(&self, policy: Policy, cost: u32) -> Decision {
         self.region.header().full.add_relaxed(1);
         match self.region.settings.on_full {
             OnFull::Allow => Decision {
                 untracked: true,
-                ..Decision::allowed(ask.policy, ask.cost, 0, 0)
+                ..Decision::allowed(policy, cost, 0, 0)
             },
-            OnFull::Deny => Decision::refused(Outcome::Full, ask.policy, 0, MS_PER_S, 0),
+            OnFull::Deny => Decision::refused(Outcome::Full, policy, 0, MS_PER_S, 0),
         }
     }
 }
@@ -453,6 +454,7 @@ enum Time {
 
 /// A request that makes sense, with its place in the region; its memory has
 /// been asked for.
+#[derive(Clone, Copy)]
 struct Ask<'a> {
     policy: Policy,
     cost: u32,

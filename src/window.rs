@@ -140,6 +140,7 @@ pub(crate) enum Answer {
 }
 
 /// What head and its live runs say at one moment.
+#[derive(Clone, Copy)]
 struct Survey {
     head: Head,
     newest: Cell,
@@ -345,7 +346,7 @@ impl<'a> Window<'a> {
     #[inline(always)]
     fn verdict(&self, seen: &Survey, n: u32, rules: &Rules) -> Verdict {
         if seen.used.saturating_add(n) > rules.limit {
-            return Verdict::Refuse(self.frees(seen, n, rules));
+            return Verdict::Refuse(self.frees(*seen, n, *rules));
         }
         let time = quantum_end(seen.now.saturating_add(rules.slack), rules.quantum);
         if seen.live > 0 && time <= seen.newest.time {
@@ -361,7 +362,7 @@ impl<'a> Window<'a> {
 
     /// When enough of the live runs have expired to make room for `n`.
     #[cold]
-    fn frees(&self, seen: &Survey, n: u32, rules: &Rules) -> u64 {
+    fn frees(&self, seen: Survey, n: u32, rules: Rules) -> u64 {
         let mut run = run_after(seen.head.run, 1_u32.wrapping_sub(seen.live));
         let mut cell = seen.oldest;
         for _ in 1..seen.live {
@@ -404,7 +405,7 @@ impl<'a> Window<'a> {
             if proposal.time >= time {
                 return self.commit(word, seen, n).then_some(proposal.time);
             }
-            self.commit_empty(word, head, proposal, rules);
+            self.commit_empty(word, head, proposal, *rules);
             return None;
         }
         // `found` may be newer than our head. Unless head is unchanged, the
@@ -435,8 +436,8 @@ impl<'a> Window<'a> {
     /// Expiry is judged at its time, not at ours: a late caller may still join
     /// it, and what it then finds expired must be so at the time recorded.
     #[cold]
-    fn commit_empty(&self, word: u64, head: Head, proposal: Cell, rules: &Rules) {
-        let then = self.survey(head, rules, proposal.time);
+    fn commit_empty(&self, word: u64, head: Head, proposal: Cell, rules: Rules) {
+        let then = self.survey(head, &rules, proposal.time);
         if then.live < self.mask() {
             self.commit(word, &then, 0);
         }
