@@ -72,7 +72,7 @@ lint: toolchain
 	$(CARGO) clippy --locked --package mavera-rl --no-default-features \
 	    --features ffi -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps \
-	    --package mavera-rl --features ffi
+	    --package mavera-rl
 
 test-rust: toolchain
 	$(CARGO) test --locked --workspace --features mavera-rl/ffi
@@ -111,7 +111,7 @@ verify-long: needs
 	LOOM_MAX_PREEMPTIONS=4 scripts/loom.sh
 	tests/mutants/run.py
 	PROPTEST_CASES=20000 $(CARGO) test --release --locked \
-	    --package mavera-rl --features ffi
+	    --package mavera-rl
 
 header: toolchain
 	MAVERA_RL_BLESS=1 $(CARGO) test --locked --package mavera-rl --test header

@@ -169,10 +169,8 @@ fn now_ns() -> u64 {
         tv_nsec: 0,
     };
     // SAFETY: writes one timespec into ours.
-    assert_eq!(
-        unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) },
-        0
-    );
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+    assert_eq!(failed, 0);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
