@@ -276,7 +276,8 @@ typedef struct mavera_rl_stats_t {
      */
     uint64_t inserted;
     /**
-     * Records taken back from idle keys.
+     * Records taken back: from idle keys, and in a full table now and then
+     * from one that was given but not charged yet.
      */
     uint64_t evicted;
     /**
@@ -649,15 +650,15 @@ int mavera_rl_plan_default(struct mavera_rl_plan **out);
 /**
  * Reads a plan from a TOML file:
  *
- *     window = "60s"                # default; ms, or "500ms" "60s" "5m" "1h"
- *     [tiers]
- *     starter = 60                  # requests per window
- *     trial = { limit = 5, window = "10s" }
- *     [endpoints]
- *     "/mave/chat" = 10             # requests of one key in flight
- *     [keys]                        # API keys, if the gateway keeps them here
- *     "key-one" = "starter"
- *     "key-two" = { tier = "enterprise", limit = 5000 }
+ * | window = "60s"                # default; ms, or "500ms" "60s" "5m" "1h"
+ * | [tiers]
+ * | starter = 60                  # requests per window
+ * | trial = { limit = 5, window = "10s" }
+ * | [endpoints]
+ * | "/mave/chat" = 10             # requests of one key in flight
+ * | [keys]                        # API keys, if the gateway keeps them here
+ * | "key-one" = "starter"
+ * | "key-two" = { tier = "enterprise", limit = 5000 }
  *
  * A part that is missing is the built-in plan's, but for keys.
  *

@@ -42,6 +42,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
+/// How often the path may turn out to lead elsewhere before we give up. Each
+/// opener that creates or replaces the region makes the others try again once.
+const TRIES: u32 = 1000;
+
 /// Why a region could not be opened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -224,7 +228,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(Region, Mapping), 
         let nameless = io::ErrorKind::InvalidInput.into();
         return Err(failed(path, "open a region without a file name")(nameless));
     }
-    loop {
+    for _ in 0..TRIES {
         let existing = OpenOptions::new()
             .read(true)
             .write(true)
@@ -241,6 +245,11 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(Region, Mapping), 
             return Ok(opened);
         }
     }
+    let restless = io::ErrorKind::ResourceBusy.into();
+    Err(failed(
+        path,
+        "open the region: its path leads elsewhere each time",
+    )(restless))
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> OpenError {

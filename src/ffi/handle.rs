@@ -75,7 +75,8 @@ pub struct CStats {
     pub keys_held: u64,
     /// Records ever given to a key.
     pub inserted: u64,
-    /// Records taken back from idle keys.
+    /// Records taken back: from idle keys, and in a full table now and then
+    /// from one that was given but not charged yet.
     pub evicted: u64,
     /// Checks answered by on_full.
     pub full: u64,

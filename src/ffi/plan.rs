@@ -104,15 +104,15 @@ pub unsafe extern "C" fn mavera_rl_plan_default(out: *mut *mut PlanHandle) -> c_
 
 /// Reads a plan from a TOML file:
 ///
-///     window = "60s"                # default; ms, or "500ms" "60s" "5m" "1h"
-///     [tiers]
-///     starter = 60                  # requests per window
-///     trial = { limit = 5, window = "10s" }
-///     [endpoints]
-///     "/mave/chat" = 10             # requests of one key in flight
-///     [keys]                        # API keys, if the gateway keeps them here
-///     "key-one" = "starter"
-///     "key-two" = { tier = "enterprise", limit = 5000 }
+/// | window = "60s"                # default; ms, or "500ms" "60s" "5m" "1h"
+/// | [tiers]
+/// | starter = 60                  # requests per window
+/// | trial = { limit = 5, window = "10s" }
+/// | [endpoints]
+/// | "/mave/chat" = 10             # requests of one key in flight
+/// | [keys]                        # API keys, if the gateway keeps them here
+/// | "key-one" = "starter"
+/// | "key-two" = { tier = "enterprise", limit = 5000 }
 ///
 /// A part that is missing is the built-in plan's, but for keys.
 ///
