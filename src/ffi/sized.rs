@@ -2,7 +2,7 @@
 //! new library and new callers with an old one.
 
 use super::Fault;
-use core::mem::{MaybeUninit, offset_of};
+use core::mem::MaybeUninit;
 
 /// A size above this is a stray value, not a struct.
 const LARGEST: usize = 4096;
@@ -115,6 +115,7 @@ impl<T: Sized> Room<T> {
 /// `$first_later`, or that has not grown since.
 macro_rules! sized {
     ($type:ty, $name:literal) => {
+        const _: () = assert!(core::mem::offset_of!($type, size) == 0);
         // SAFETY: repr(C), begins with its size, made of numbers and pointers.
         unsafe impl $crate::ffi::sized::Sized for $type {
             const SMALLEST: usize = size_of::<$type>();
@@ -122,6 +123,7 @@ macro_rules! sized {
         }
     };
     ($type:ty, $name:literal, $first_later:ident) => {
+        const _: () = assert!(core::mem::offset_of!($type, size) == 0);
         // SAFETY: repr(C), begins with its size, made of numbers and pointers.
         unsafe impl $crate::ffi::sized::Sized for $type {
             const SMALLEST: usize = core::mem::offset_of!($type, $first_later);
@@ -130,5 +132,3 @@ macro_rules! sized {
     };
 }
 pub(super) use sized;
-
-const _: () = assert!(offset_of!(super::check::Decision, size) == 0);
