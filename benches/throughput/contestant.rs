@@ -1,7 +1,14 @@
 //! What takes part: a name and a way to make so many requests.
 
-use std::sync::Barrier;
+use crate::crew::{Crew, Took, Work};
+use std::hint::black_box;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Keys that mostly fit into the caches, and keys that do not.
+pub(crate) const SOME: u64 = 100_000;
+pub(crate) const LOTS: u64 = 1_000_000;
 
 /// One way to answer requests.
 pub(crate) struct Contestant {
@@ -31,30 +38,33 @@ impl Contestant {
         }
     }
 
-    /// `request` answers the request of a number for a thread, 0 or 1; both
-    /// run at once, and the time is for all of their requests together.
-    pub(crate) fn on_two_threads(
+    /// `request` answers a request of one of the crew's first `threads`. They
+    /// all run at once, and the time is for all of their requests together.
+    pub(crate) fn on_threads(
         name: &'static str,
-        request: impl Fn(u64, u64) + Sync + 'static,
+        crew: &Rc<Crew>,
+        threads: usize,
+        request: impl Fn(u64) + Send + Sync + 'static,
     ) -> Self {
+        Self::timed_on_threads(name, crew, threads, |took| took.wall, request)
+    }
+
+    /// As [`Contestant::on_threads`], with another idea of the time taken.
+    pub(crate) fn timed_on_threads(
+        name: &'static str,
+        crew: &Rc<Crew>,
+        threads: usize,
+        time: fn(Took) -> Duration,
+        request: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Self {
+        let crew = crew.clone();
+        let work: Work = Arc::new(move |thread, requests| {
+            for _ in 0..requests {
+                request(thread);
+            }
+        });
         Self::timed(name, move |requests| {
-            let start = Barrier::new(2);
-            let half = requests.div_ceil(2);
-            let times = std::thread::scope(|scope| {
-                let run = |thread| {
-                    let (start, request) = (&start, &request);
-                    scope.spawn(move || {
-                        start.wait();
-                        let begun = Instant::now();
-                        for number in 0..half {
-                            request(thread, number);
-                        }
-                        begun.elapsed()
-                    })
-                };
-                [run(0), run(1)].map(|thread| thread.join().unwrap())
-            });
-            times.into_iter().max().unwrap()
+            time(crew.run(threads, &work, requests))
         })
     }
 
@@ -84,4 +94,11 @@ pub(crate) fn scatter(number: u64) -> u64 {
 /// One of `keys` at random, for a request's number.
 pub(crate) fn pick(number: u64, keys: u64) -> u64 {
     scatter(number) % keys
+}
+
+/// The next request's number, which cannot be known before `answer` is: the
+/// processor has to wait for it, though it changes nothing.
+pub(crate) fn after(answer: u64, number: u64) -> u64 {
+    const NEVER_SET: u64 = 1 << 40;
+    number.wrapping_add(black_box(answer) & NEVER_SET)
 }

@@ -2,17 +2,22 @@
 
 #![expect(unsafe_code, reason = "a clock and a mapping, as the limiter has them")]
 
-use crate::contestant::{Contestant, key, pick};
+use crate::contestant::{Contestant, LOTS, SOME, after, key, pick};
+use crate::crew::Crew;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) const CAS: &str = "bare CAS";
 pub(crate) const CAS_CLOCK: &str = "bare CAS + clock";
 pub(crate) const CAS_HASH_CLOCK: &str = "bare CAS + hash + clock";
 pub(crate) const CAS_SHARED: &str = "bare CAS, 2 threads on one word";
-pub(crate) const LINE_1M_WAITING: &str = "one line per key, 1 M keys, one after the other";
+pub(crate) const LINE_100K: &str = "one line per key: 100 k keys at random";
+pub(crate) const LINE_1M: &str = "one line per key: 1 M keys at random";
+pub(crate) const LINE_100K_WAITING: &str = "one line per key: 100 k keys, one after the other";
+pub(crate) const LINE_1M_WAITING: &str = "one line per key: 1 M keys, one after the other";
 
 fn clock_ms() -> u64 {
     let mut now = libc::timespec {
@@ -32,12 +37,15 @@ fn hash(key: &[u8]) -> u64 {
     hash.h1 ^ hash.h2
 }
 
-fn count(word: &AtomicU64, add: u64) {
+/// What the word is then.
+fn count(word: &AtomicU64, add: u64) -> u64 {
     let mut seen = word.load(Ordering::Acquire);
-    while let Err(found) =
-        word.compare_exchange(seen, seen + add, Ordering::AcqRel, Ordering::Acquire)
-    {
-        seen = found;
+    loop {
+        let new = seen.wrapping_add(add);
+        match word.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return new,
+            Err(found) => seen = found,
+        }
     }
 }
 
@@ -65,28 +73,45 @@ impl Lines {
     }
 
     fn count(&self, key: &[u8]) -> u64 {
-        let index = hash(key) as usize % self.0.len();
-        let word = &self.0[index][0];
-        count(word, clock_ms() & 1);
-        word.load(Ordering::Relaxed)
+        // As the limiter picks its set: a product, not a division.
+        let index = ((hash(key) >> 32) * self.0.len() as u64) >> 32;
+        count(&self.0[index as usize][0], clock_ms() & 1)
     }
 }
 
-pub(crate) fn contestants() -> Vec<Contestant> {
-    const MANY: u64 = 1_000_000;
-    let word = || AtomicU64::new(0);
-    let (plain, clocked, hashed, shared) = (word(), word(), word(), word());
-    let lines = Lines::new(MANY as usize);
+/// Independent, and each waiting for the one before.
+fn lines(keys: u64, name: &'static str, waiting: &'static str) -> [Contestant; 2] {
+    let lines = Lines::new(keys as usize);
+    let same_lines = Lines(lines.0);
     let mut last = 0;
-    vec![
-        Contestant::new(CAS, move |_| count(black_box(&plain), 1)),
-        Contestant::new(CAS_CLOCK, move |_| count(black_box(&clocked), clock_ms())),
-        Contestant::new(CAS_HASH_CLOCK, move |_| {
-            count(&hashed, clock_ms() ^ hash(black_box(&key(7))));
+    [
+        Contestant::new(name, move |number| {
+            black_box(lines.count(&key(pick(number, keys))));
         }),
-        Contestant::on_two_threads(CAS_SHARED, move |_, _| count(&shared, 1)),
-        Contestant::new(LINE_1M_WAITING, move |number| {
-            last = lines.count(&key(pick(number.wrapping_add(last & 0x100_0000), MANY)));
+        Contestant::new(waiting, move |number| {
+            last = same_lines.count(&key(pick(after(last, number), keys)));
         }),
     ]
+}
+
+pub(crate) fn contestants(crew: &Rc<Crew>) -> Vec<Contestant> {
+    let word = || AtomicU64::new(0);
+    let (plain, clocked, hashed, shared) = (word(), word(), word(), word());
+    let mut all = vec![
+        Contestant::new(CAS, move |_| {
+            black_box(count(black_box(&plain), 1));
+        }),
+        Contestant::new(CAS_CLOCK, move |_| {
+            black_box(count(black_box(&clocked), clock_ms()));
+        }),
+        Contestant::new(CAS_HASH_CLOCK, move |_| {
+            black_box(count(&hashed, clock_ms() ^ hash(black_box(&key(7)))));
+        }),
+        Contestant::on_threads(CAS_SHARED, crew, 2, move |_| {
+            black_box(count(&shared, 1));
+        }),
+    ];
+    all.extend(lines(SOME, LINE_100K, LINE_100K_WAITING));
+    all.extend(lines(LOTS, LINE_1M, LINE_1M_WAITING));
+    all
 }

@@ -1,10 +1,11 @@
 //! Throughput beside the peers', in one run.
 //!
 //!     cargo bench                        criterion's numbers, then the table
-//!     MAVERA_BENCH=table cargo bench     the table alone, in a minute
+//!     MAVERA_BENCH=table cargo bench     the table alone, in half a minute
 //!
-//! The table's contestants take turns in rounds of a few milliseconds, and its
-//! ratios are medians of each round's: what disturbs the machine disturbs all.
+//! The table's contestants take turns in rounds of a few milliseconds. Whoever
+//! is compared runs next to each other, and ratios are medians of each round's:
+//! what disturbs the machine disturbs both.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,35 +15,48 @@
     reason = "a benchmark"
 )]
 
+mod comparison;
 mod contestant;
+mod crew;
 mod floor;
+mod machine;
 mod memory;
 mod ours;
 mod peers;
+mod rounds;
 mod table;
 
 use contestant::Contestant;
+use crew::Crew;
 use criterion::Criterion;
+use std::rc::Rc;
 use std::time::Duration;
 
-fn contestants() -> Vec<Contestant> {
-    let mut all = floor::contestants();
-    all.extend(ours::contestants());
-    all.extend(peers::contestants());
-    all
+type Group = (&'static str, Vec<Contestant>);
+
+fn groups(crew: &Rc<Crew>) -> Vec<Group> {
+    vec![
+        ("floor", floor::contestants(crew)),
+        ("mavera-rl", ours::contestants(crew)),
+        ("governor", peers::governor(crew)),
+        ("rate-net", peers::rate_net(crew)),
+    ]
 }
 
-fn measure_each(contestants: &mut [Contestant]) {
+fn measure_each(groups: &mut [Group]) {
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(600))
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(700))
         .sample_size(20)
         .without_plots()
         .configure_from_args();
-    for contestant in contestants {
-        criterion.bench_function(contestant.name, |bencher| {
-            bencher.iter_custom(|requests| contestant.run(requests));
-        });
+    for (name, contestants) in groups {
+        let mut group = criterion.benchmark_group(*name);
+        for contestant in contestants {
+            group.bench_function(contestant.name, |bencher| {
+                bencher.iter_custom(|requests| contestant.run(requests));
+            });
+        }
     }
     criterion.final_summary();
 }
@@ -50,11 +64,13 @@ fn measure_each(contestants: &mut [Contestant]) {
 fn main() {
     let testing = !std::env::args().any(|argument| argument == "--bench");
     let table_only = std::env::var("MAVERA_BENCH").is_ok_and(|what| what == "table");
-    let mut contestants = contestants();
-    if !table_only {
-        measure_each(&mut contestants);
+    let crew = Rc::new(Crew::new());
+    let mut groups = groups(&crew);
+    if testing || !table_only {
+        measure_each(&mut groups);
     }
     if !testing {
-        table::print(&mut contestants);
+        let all = groups.into_iter().flat_map(|(_, contestants)| contestants);
+        table::print(all.collect(), &crew);
     }
 }

@@ -1,10 +1,16 @@
 //! The limiter.
+//!
+//! Admitted: a limit of 2^23 in 10 ms, which is never reached. Denied: 60 an
+//! hour, spent. 100 k keys: 60 in 100 ms, so that nobody is refused however
+//! often each comes by. 1 M keys: the contract's 60 a minute.
 
-use crate::contestant::{Contestant, key, pick};
-use mavera_rl::{ClockKind, Error, Limiter, Options, Policy, Request};
+use crate::contestant::{Contestant, LOTS, SOME, after, key, pick};
+use crate::crew::{Crew, Took};
+use mavera_rl::{ClockKind, Decision, Error, Limiter, Options, Policy, Request};
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) const HOT: &str = "check: admitted";
 pub(crate) const HOT_COARSE: &str = "check: admitted, coarse clock";
@@ -14,72 +20,148 @@ pub(crate) const NEW_RUN: &str = "check: a new run each time, caller's clock";
 pub(crate) const PEEK: &str = "peek";
 pub(crate) const ONE_KEY_2: &str = "check: 2 threads on one key";
 pub(crate) const KEYS_2: &str = "check: 2 threads on different keys";
-pub(crate) const DENIED_2: &str = "check: denied, 2 threads";
+pub(crate) const DENIED_1: &str = "check: denied, 1 thread of the crew";
+pub(crate) const DENIED_1_RAN: &str = "check: denied, 1 thread of the crew, processor time";
+pub(crate) const DENIED_2_RAN: &str = "check: denied, 2 threads on one key, processor time";
+pub(crate) const DENIED_2: &str = "check: denied, 2 threads on one key";
 pub(crate) const AT_100K: &str = "check: 100 k keys at random";
 pub(crate) const AT_1M: &str = "check: 1 M keys at random";
+pub(crate) const AT_100K_WAITING: &str = "check: 100 k keys, one after the other";
 pub(crate) const AT_1M_WAITING: &str = "check: 1 M keys, one after the other";
 pub(crate) const MANY_1M: &str = "check_many: 1 M keys at random";
 
-/// The contract's Starter.
-const STARTER: Policy = Policy::per_minute(60);
 const BATCH: usize = 256;
+const HOUR_MS: u32 = 3_600_000;
 
-/// A limit that is never reached.
-fn ample() -> Policy {
-    Policy::new(Policy::MAX_LIMIT, 10).unwrap()
+type Shared = Arc<Limiter<'static>>;
+
+fn policy(limit: u32, window_ms: u32) -> Policy {
+    Policy::new(limit, window_ms).unwrap()
 }
 
-fn limiter(keys: u64, clock: ClockKind) -> Arc<Limiter<'static>> {
+fn limiter(keys: u64, clock: ClockKind) -> Shared {
     let options = Options::new().keys(keys).clock(clock);
-    Arc::new(Limiter::private(&options).unwrap())
+    Arc::new(Limiter::private(&options.max_window_ms(HOUR_MS)).unwrap())
 }
 
-/// With all keys in the table, so that no round pays for that.
-fn filled(keys: u64) -> Arc<Limiter<'static>> {
+fn ask(limiter: &Limiter<'_>, number: u64, policy: Policy) -> Decision {
+    limiter.check(black_box(&key(number)), policy, 1).unwrap()
+}
+
+/// A hot key that is always admitted.
+fn admitted() -> Vec<Contestant> {
+    let ample = policy(Policy::MAX_LIMIT, 10);
+    let clocked = |name, clock| {
+        let limiter = limiter(1000, clock);
+        Contestant::new(name, move |_| {
+            assert!(black_box(ask(&limiter, 7, ample)).is_allowed());
+        })
+    };
+    // The time steps by a millisecond every so many requests.
+    let at = |name, policy, requests| {
+        let limiter = limiter(1000, ClockKind::Caller);
+        Contestant::new(name, move |number| {
+            let decision = limiter.check_at(black_box(&key(7)), policy, 1, number / requests);
+            assert!(black_box(decision.unwrap()).is_allowed());
+        })
+    };
+    vec![
+        clocked(HOT, ClockKind::Precise),
+        clocked(HOT_COARSE, ClockKind::Coarse),
+        at(HOT_CALLER, ample, 1 << 16),
+        at(NEW_RUN, policy(60, 59), 1),
+    ]
+}
+
+/// A limiter whose key 7 has nothing left for an hour, and the policy.
+fn spent() -> (Shared, Policy) {
+    let limiter = limiter(1000, ClockKind::Precise);
+    let policy = policy(60, HOUR_MS);
+    limiter.check(&key(7), policy, 60).unwrap();
+    (limiter, policy)
+}
+
+/// A hot key that is always refused: nothing is written.
+fn denied(crew: &Rc<Crew>) -> Vec<Contestant> {
+    let (limiter, policy) = spent();
+    let threads = |name, threads, time| {
+        let limiter = limiter.clone();
+        Contestant::timed_on_threads(name, crew, threads, time, move |_| {
+            assert!(!black_box(ask(&limiter, 7, policy)).is_allowed());
+        })
+    };
+    let wall: fn(Took) -> Duration = |took| took.wall;
+    let ran: fn(Took) -> Duration = |took| took.processor;
+    let on_crew = [
+        threads(DENIED_1, 1, wall),
+        threads(DENIED_2, 2, wall),
+        threads(DENIED_1_RAN, 1, ran),
+        threads(DENIED_2_RAN, 2, ran),
+    ];
+    let peeked = limiter.clone();
+    let mut all = vec![
+        Contestant::new(DENIED, move |_| {
+            assert!(!black_box(ask(&limiter, 7, policy)).is_allowed());
+        }),
+        Contestant::new(PEEK, move |_| {
+            let decision = peeked.peek(black_box(&key(7)), policy, 1).unwrap();
+            assert!(!black_box(decision).is_allowed());
+        }),
+    ];
+    all.extend(on_crew);
+    all
+}
+
+/// Two threads, admitted.
+fn shared(crew: &Rc<Crew>) -> [Contestant; 2] {
+    let ample = policy(Policy::MAX_LIMIT, 10);
+    let [one, two] = [(); 2].map(|()| limiter(1000, ClockKind::Precise));
+    [
+        Contestant::on_threads(ONE_KEY_2, crew, 2, move |_| {
+            assert!(black_box(ask(&one, 7, ample)).is_allowed());
+        }),
+        Contestant::on_threads(KEYS_2, crew, 2, move |thread| {
+            assert!(black_box(ask(&two, thread, ample)).is_allowed());
+        }),
+    ]
+}
+
+/// With all keys in the table, so that no round pays for that. By chance a
+/// few of 1 M may find their set full, which the memory table counts; a turn
+/// does not notice.
+fn filled(keys: u64, policy: Policy) -> Shared {
     let limiter = limiter(keys, ClockKind::Precise);
     for number in 0..keys {
-        limiter.check(&key(number), STARTER, 1).unwrap();
+        ask(&limiter, number, policy);
     }
-    assert_eq!(limiter.stats().full, 0);
     limiter
 }
 
-fn admitted(name: &'static str, clock: ClockKind) -> Contestant {
-    let limiter = limiter(1000, clock);
-    let policy = ample();
-    match clock {
-        ClockKind::Caller => Contestant::new(name, move |_| {
-            let decision = limiter.check_at(black_box(&key(7)), policy, 1, 5);
-            black_box(decision.unwrap());
-        }),
-        _ => Contestant::new(name, move |_| {
-            black_box(limiter.check(black_box(&key(7)), policy, 1).unwrap());
-        }),
-    }
+fn at_random(name: &'static str, limiter: Shared, keys: u64, policy: Policy) -> Contestant {
+    Contestant::new(name, move |number| {
+        black_box(ask(&limiter, pick(number, keys), policy));
+    })
 }
 
-/// A limiter whose key 7 has nothing left.
-fn spent() -> Arc<Limiter<'static>> {
-    let limiter = limiter(1000, ClockKind::Precise);
-    limiter.check(&key(7), denied(), 60).unwrap();
-    limiter
+/// The next key is known only when the check before has answered.
+fn waiting(name: &'static str, limiter: Shared, keys: u64, policy: Policy) -> Contestant {
+    let mut last = 0;
+    Contestant::new(name, move |number| {
+        let decision = ask(&limiter, pick(after(last, number), keys), policy);
+        last = u64::from(black_box(decision).used);
+    })
 }
 
-/// Starter's, over an hour's window: it stays denied while it is measured.
-fn denied() -> Policy {
-    Policy::per_minute(60)
-}
-
-fn many(limiter: Arc<Limiter<'static>>, keys: u64) -> Contestant {
+fn many(name: &'static str, limiter: Shared, keys: u64, policy: Policy) -> Contestant {
     let mut asked = 0;
-    Contestant::timed(MANY_1M, move |requests| {
+    Contestant::timed(name, move |requests| {
         let mut answers = [const { Err(Error::Tier) }; BATCH];
         let start = Instant::now();
         for _ in 0..requests.div_ceil(BATCH as u64) {
             let names: [_; BATCH] = std::array::from_fn(|n| key(pick(asked + n as u64, keys)));
             let batch = names.each_ref().map(|name| Request {
                 key: name,
-                policy: STARTER,
+                policy,
                 cost: 1,
             });
             black_box(limiter.check_many(&batch, &mut answers));
@@ -91,55 +173,18 @@ fn many(limiter: Arc<Limiter<'static>>, keys: u64) -> Contestant {
     })
 }
 
-pub(crate) fn contestants() -> Vec<Contestant> {
-    const SOME: u64 = 100_000;
-    const LOTS: u64 = 1_000_000;
-    let (hot, same, apart) = (
-        spent(),
-        limiter(1000, ClockKind::Precise),
-        limiter(1000, ClockKind::Precise),
-    );
-    let (cold, spent_2, stepping) = (spent(), spent(), limiter(1000, ClockKind::Caller));
-    let (some, lots) = (filled(SOME), filled(LOTS));
-    let (lots_waiting, lots_many) = (lots.clone(), lots.clone());
-    let policy = ample();
-    let sliding = Policy::new(60, 59).unwrap();
-    let mut last = 0_u64;
-    vec![
-        admitted(HOT, ClockKind::Precise),
-        admitted(HOT_COARSE, ClockKind::Coarse),
-        admitted(HOT_CALLER, ClockKind::Caller),
-        Contestant::new(DENIED, move |_| {
-            black_box(hot.check(black_box(&key(7)), denied(), 1).unwrap());
-        }),
-        Contestant::new(NEW_RUN, move |number| {
-            let decision = stepping.check_at(black_box(&key(7)), sliding, 1, number);
-            black_box(decision.unwrap());
-        }),
-        Contestant::new(PEEK, move |_| {
-            black_box(cold.peek(black_box(&key(8)), STARTER, 1).unwrap());
-        }),
-        Contestant::on_two_threads(ONE_KEY_2, move |_, _| {
-            black_box(same.check(black_box(&key(7)), policy, 1).unwrap());
-        }),
-        Contestant::on_two_threads(KEYS_2, move |thread, _| {
-            black_box(apart.check(black_box(&key(thread)), policy, 1).unwrap());
-        }),
-        Contestant::on_two_threads(DENIED_2, move |_, _| {
-            black_box(spent_2.check(black_box(&key(7)), denied(), 1).unwrap());
-        }),
-        Contestant::new(AT_100K, move |number| {
-            black_box(some.check(&key(pick(number, SOME)), STARTER, 1).unwrap());
-        }),
-        Contestant::new(AT_1M, move |number| {
-            black_box(lots.check(&key(pick(number, LOTS)), STARTER, 1).unwrap());
-        }),
-        Contestant::new(AT_1M_WAITING, move |number| {
-            // The next key is known only when this check has answered.
-            let number = number.wrapping_add(last & 0x100_0000);
-            let decision = lots_waiting.check(&key(pick(number, LOTS)), STARTER, 1);
-            last = decision.unwrap().used.into();
-        }),
-        many(lots_many, LOTS),
-    ]
+pub(crate) fn contestants(crew: &Rc<Crew>) -> Vec<Contestant> {
+    let (brisk, starter) = (policy(60, 100), Policy::per_minute(60));
+    let (some, lots) = (filled(SOME, brisk), filled(LOTS, starter));
+    let mut all = admitted();
+    all.extend(denied(crew));
+    all.extend(shared(crew));
+    all.extend([
+        at_random(AT_100K, some.clone(), SOME, brisk),
+        waiting(AT_100K_WAITING, some, SOME, brisk),
+        at_random(AT_1M, lots.clone(), LOTS, starter),
+        waiting(AT_1M_WAITING, lots.clone(), LOTS, starter),
+        many(MANY_1M, lots, LOTS, starter),
+    ]);
+    all
 }

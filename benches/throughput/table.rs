@@ -1,221 +1,75 @@
-//! The table: contestants in rotating rounds, and how they compare.
+//! The tables: what everybody took, how they compare, and memory.
 
-use crate::contestant::Contestant;
-use crate::{floor, memory, ours, peers};
-use std::collections::HashMap;
-use std::process::Command;
-use std::time::Duration;
+use crate::comparison::{self, Aim};
+use crate::contestant::{Contestant, LOTS, SOME};
+use crate::crew::Crew;
+use crate::rounds::{Field, ROUNDS};
+use crate::{machine, memory};
 
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(12);
-
-/// Nanoseconds per request of each contestant, round by round.
-type Results = HashMap<&'static str, Vec<f64>>;
-
-/// A ratio of two contestants' times, and what it is meant to be.
-struct Comparison {
-    what: &'static str,
-    /// Its time is divided by the other's.
-    over: &'static str,
-    under: &'static str,
-    aim: Aim,
+/// The median, and the quartiles around it.
+struct Middle {
+    low: f64,
+    median: f64,
+    high: f64,
 }
 
-enum Aim {
-    AtMost(f64),
-    AtLeast(f64),
-    None,
-}
-
-fn comparisons() -> Vec<Comparison> {
-    let ratio = |what, over, under, aim| Comparison {
-        what,
-        over,
-        under,
-        aim,
-    };
-    vec![
-        ratio(
-            "a check / governor's",
-            ours::HOT,
-            peers::GOVERNOR,
-            Aim::AtMost(1.0),
-        ),
-        ratio(
-            "denied: governor's / ours",
-            peers::GOVERNOR_DENIED,
-            ours::DENIED,
-            Aim::None,
-        ),
-        ratio(
-            "rate-net's log / a check",
-            peers::LOG,
-            ours::HOT,
-            Aim::AtLeast(3.0),
-        ),
-        ratio(
-            "rate-net's log / ours, 100 k keys",
-            peers::LOG_100K,
-            ours::AT_100K,
-            Aim::AtLeast(5.0),
-        ),
-        ratio(
-            "rate-net's log / ours, 1 M keys",
-            peers::LOG_1M,
-            ours::AT_1M,
-            Aim::None,
-        ),
-        ratio(
-            "governor's / ours, 100 k keys",
-            peers::GOVERNOR_100K,
-            ours::AT_100K,
-            Aim::None,
-        ),
-        ratio(
-            "governor's / ours, 1 M keys",
-            peers::GOVERNOR_1M,
-            ours::AT_1M,
-            Aim::None,
-        ),
-        ratio(
-            "denied: 1 thread / 2 threads",
-            ours::DENIED,
-            ours::DENIED_2,
-            Aim::AtLeast(1.9),
-        ),
-        ratio(
-            "2 threads on one key: ours / governor's",
-            ours::ONE_KEY_2,
-            peers::GOVERNOR_ONE_KEY_2,
-            Aim::None,
-        ),
-        ratio(
-            "2 threads on one key: ours / a shared CAS",
-            ours::ONE_KEY_2,
-            floor::CAS_SHARED,
-            Aim::None,
-        ),
-        ratio(
-            "1 M keys, waiting: ours / one line per key",
-            ours::AT_1M_WAITING,
-            floor::LINE_1M_WAITING,
-            Aim::AtMost(1.4),
-        ),
-        ratio(
-            "a check / CAS + hash + clock",
-            ours::HOT,
-            floor::CAS_HASH_CLOCK,
-            Aim::None,
-        ),
-        ratio(
-            "1 M keys: single checks / check_many",
-            ours::AT_1M,
-            ours::MANY_1M,
-            Aim::None,
-        ),
-    ]
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Half of the values lie between these.
-fn quartiles(values: &[f64]) -> (f64, f64) {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |quarter: usize| sorted.get(sorted.len() * quarter / 4).copied();
-    (at(1).unwrap_or(f64::NAN), at(3).unwrap_or(f64::NAN))
-}
-
-fn rounds(contestants: &mut [Contestant]) -> Results {
-    let mut requests: Vec<u64> = Vec::new();
-    for contestant in contestants.iter_mut() {
-        contestant.run(1000);
-        let took = contestant.run(2000).as_secs_f64() / 2000.0;
-        requests.push((ROUND.as_secs_f64() / took).clamp(1000.0, 5e6) as u64);
-    }
-    let mut results = Results::new();
-    let all = contestants.len();
-    for round in 0..ROUNDS {
-        for turn in 0..all {
-            let index = (turn + round * 5) % all;
-            let (contestant, requests) = (&mut contestants[index], requests[index]);
-            let ns = contestant.run(requests).as_secs_f64() * 1e9 / requests as f64;
-            results.entry(contestant.name).or_default().push(ns);
+impl Middle {
+    fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |quarter: usize| {
+            let last = sorted.len().saturating_sub(1);
+            sorted.get(last * quarter / 4).copied().unwrap_or(f64::NAN)
+        };
+        Self {
+            low: at(1),
+            median: at(2),
+            high: at(3),
         }
     }
-    results
 }
 
-fn machine() -> String {
-    let output = |command: &str, arguments: &[&str]| {
-        let output = Command::new(command).args(arguments).output();
-        output.map_or(String::new(), |out| {
-            String::from_utf8_lossy(&out.stdout).trim().to_owned()
-        })
-    };
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "{}, {cores} cores, Linux {}, {}",
-        model
-            .unwrap_or_default()
-            .trim_start_matches(['\t', ' ', ':']),
-        output("uname", &["-r"]),
-        output("rustc", &["--version"]),
-    )
+fn print_times(names: &[&'static str], field: &Field) {
+    println!("| ns per request | median | middle half |\n|---|---:|---|");
+    for name in names {
+        let Middle { low, median, high } = Middle::of(&field.results.times[name]);
+        println!("| {name} | {median:.1} | {low:.1}–{high:.1} |");
+    }
 }
 
-impl Aim {
-    fn verdict(&self, value: f64) -> String {
-        let (words, reached) = match *self {
-            Self::AtMost(most) => (format!("≤ {most}"), value <= most),
-            Self::AtLeast(least) => (format!("≥ {least}"), value >= least),
-            Self::None => return String::new(),
-        };
-        format!("{words}: {}", if reached { "reached" } else { "missed" })
+fn print_ratios(field: &Field) {
+    println!("\n| ratio | median | middle half | aim |\n|---|---:|---|---|");
+    for pair in comparison::all() {
+        let Middle { low, median, high } = Middle::of(&field.results.ratios[pair.what]);
+        let verdict = pair.aim.verdict(median);
+        let what = pair.what;
+        println!("| {what} | {median:.2} | {low:.2}–{high:.2} | {verdict} |");
+    }
+}
+
+fn print_memory() {
+    println!("\n| memory | bytes per key | keys without a place | aim |\n|---|---:|---:|---|");
+    for (what, keys, cells, aim) in [
+        ("100 k keys, 64 cells", SOME, 64, Aim::AtMost(700.0)),
+        ("100 k keys, 16 cells", SOME, 16, Aim::AtMost(200.0)),
+        ("1 M keys, 16 cells", LOTS, 16, Aim::None),
+    ] {
+        let (bytes, stats) = memory::per_key(keys, cells);
+        let (full, verdict) = (stats.full, aim.verdict(bytes));
+        println!("| {what} | {bytes:.0} | {full} | {verdict} |");
     }
 }
 
 /// Takes all contestants through their rounds and prints how they compare.
-pub(crate) fn print(contestants: &mut [Contestant]) {
-    println!("\n{}", machine());
-    println!("{ROUNDS} rounds in turns; medians, and in brackets the middle half\n");
-    let results = rounds(contestants);
-    println!("| ns per request | | |\n|---|---:|---|");
-    for contestant in contestants.iter() {
-        let times = &results[contestant.name];
-        let (low, high) = quartiles(times);
-        println!(
-            "| {} | {:.1} | ({low:.1}–{high:.1}) |",
-            contestant.name,
-            median(times)
-        );
-    }
-    println!("\n| ratio | | aim |\n|---|---:|---|");
-    for Comparison {
-        what,
-        over,
-        under,
-        aim,
-    } in comparisons()
-    {
-        let pairs = results[over].iter().zip(&results[under]);
-        let ratio = median(&pairs.map(|(over, under)| over / under).collect::<Vec<_>>());
-        println!("| {what} | {ratio:.2} | {} |", aim.verdict(ratio));
-    }
-    println!("\n| bytes per key, 100 000 keys | | aim |\n|---|---:|---|");
-    for (cells, aim) in [(64, 700.0), (16, 200.0)] {
-        let bytes = memory::per_key(cells);
-        println!(
-            "| {cells} cells | {bytes:.0} | {} |",
-            Aim::AtMost(aim).verdict(bytes)
-        );
-    }
+pub(crate) fn print(contestants: Vec<Contestant>, crew: &Crew) {
+    let names: Vec<_> = contestants.iter().map(|one| one.name).collect();
+    let mut field = Field::new(contestants);
+    field.race();
+    println!("\n{}", machine::describe());
+    println!("{ROUNDS} rounds of turns; whoever is compared runs side by side");
+    let share = 100.0 * crew.share();
+    println!("two threads had their cores {share:.0} % of the time\n");
+    print_times(&names, &field);
+    print_ratios(&field);
+    print_memory();
 }
