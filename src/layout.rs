@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! 0         header (one page; `Header` in region.rs)
-//! 4096      set 0: ways 256 × 16 | rings 256 × cells × 8 | latest, a line
+//! 4096      set 0: ways 256 × 16
+//!                  rings 256 × 64, their first lines; 256 × (cells − 8) × 8
+//!                  latest, a line
 //! …         set 1 …
 //! ```
 //!
 //! A set's ways and rings lie together, so that with huge pages a check
-//! touches one page. All parts begin on a cache line.
+//! touches one page. The first lines of its rings, which are all that quiet
+//! keys need, lie together before the rest: the span that many such keys cover
+//! is a sixth of the whole at 64 cells. All parts begin on a cache line.
 
 use crate::error::Error;
 use crate::options::Options;

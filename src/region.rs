@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::hash::Secret;
 #[cfg(feature = "std")]
 use crate::layout::sets_for;
-use crate::layout::{ALIGN, BYTE_ORDER, Geometry, HEADER, MAGIC, VERSION};
+use crate::layout::{ALIGN, BYTE_ORDER, Geometry, HEADER, LINE, MAGIC, VERSION};
 use crate::options::{ClockKind, OnFull, Options};
 use crate::sync::Word;
 use crate::table::{Set, WAYS, Way};
@@ -317,9 +317,7 @@ impl Region {
         let geometry = self.settings.geometry;
         let (ways, rings, _) = geometry.set(set);
         let way = usize::from(way);
-        let ring = way
-            .wrapping_mul(geometry.cells as usize)
-            .wrapping_mul(size_of::<Word>());
+        let ring = way.wrapping_mul(LINE);
         for offset in [
             ways.wrapping_add(way.wrapping_mul(size_of::<Way>())),
             rings.wrapping_add(ring),

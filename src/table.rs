@@ -65,7 +65,7 @@
 //! set, at 78 % of all ways.
 
 use crate::sync::{Pause, TRIES, Word};
-use crate::window::Window;
+use crate::window::{LINE, Ring, Window};
 use crate::word::{Head, Tag, next_generation};
 
 /// Ways of a set. Four of them share a cache line.
@@ -145,14 +145,23 @@ impl<'a> Set<'a> {
         self.ways.get(usize::from(index) & mask)
     }
 
-    /// The ring of a way; empty only for a way that does not exist.
+    /// The ring of a way. The first lines of all rings come first, then what
+    /// remains of each.
     #[inline(always)]
-    pub(crate) fn ring(&self, way: u8) -> &'a [Word] {
-        let mask = self.ways.len().wrapping_sub(1);
-        let from = (usize::from(way) & mask).wrapping_mul(self.cells);
-        self.rings
-            .get(from..from.wrapping_add(self.cells))
-            .unwrap_or_default()
+    pub(crate) fn ring(&self, way: u8) -> Ring<'a> {
+        let ways = self.ways.len();
+        let way = usize::from(way) & ways.wrapping_sub(1);
+        let part = |from: usize, len: usize| {
+            let from = from.wrapping_add(way.wrapping_mul(len));
+            self.rings
+                .get(from..from.wrapping_add(len))
+                .unwrap_or_default()
+        };
+        let line = LINE as usize;
+        Ring::new(
+            part(0, line),
+            part(ways.wrapping_mul(line), self.cells.wrapping_sub(line)),
+        )
     }
 
     /// The window of a record.

@@ -80,7 +80,7 @@ use crate::time::{SPARE_CELLS, coarse_quantum, quantum_end};
 use crate::word::{Cell, Head, count_between, run_after};
 
 /// Cells in a cache line. Models shrink it with their rings.
-const LINE: u32 = if cfg!(loom) { 2 } else { 8 };
+pub(crate) const LINE: u32 = if cfg!(loom) { 2 } else { 8 };
 
 /// A policy made ready for a ring of given size: lengths in ticks.
 #[derive(Clone, Copy, Debug)]
@@ -160,19 +160,57 @@ enum Verdict {
     Refuse(u64),
 }
 
+/// A ring's cells: the first line apart from the rest, because those of quiet
+/// keys need no more and lie closer together without it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ring<'a> {
+    front: &'a [Word],
+    rest: &'a [Word],
+}
+
+impl<'a> Ring<'a> {
+    /// `front` has [`LINE`] cells, and both together have a power of two.
+    #[inline(always)]
+    pub(crate) fn new(front: &'a [Word], rest: &'a [Word]) -> Self {
+        debug_assert!(front.len() == LINE as usize);
+        debug_assert!(front.len().wrapping_add(rest.len()).is_power_of_two());
+        Self { front, rest }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn whole(cells: &'a [Word]) -> Self {
+        let (front, rest) = cells.split_at(LINE as usize);
+        Self::new(front, rest)
+    }
+
+    /// One less than the number of cells.
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        let cells = self.front.len().wrapping_add(self.rest.len());
+        (cells as u32).wrapping_sub(1)
+    }
+
+    #[inline(always)]
+    fn cell(&self, run: u32) -> Option<&'a Word> {
+        let index = run & self.mask();
+        match index.checked_sub(LINE) {
+            None => self.front.get(index as usize),
+            Some(index) => self.rest.get(index as usize),
+        }
+    }
+}
+
 /// One record's window.
 #[derive(Clone, Copy)]
 pub(crate) struct Window<'a> {
     head: &'a Word,
-    ring: &'a [Word],
+    ring: Ring<'a>,
     generation: u16,
 }
 
 impl<'a> Window<'a> {
-    /// `ring` has a power of two of cells, at least two.
     #[inline(always)]
-    pub(crate) fn new(head: &'a Word, ring: &'a [Word], generation: u16) -> Self {
-        debug_assert!(ring.len().is_power_of_two() && ring.len() > 1);
+    pub(crate) fn new(head: &'a Word, ring: Ring<'a>, generation: u16) -> Self {
         Self {
             head,
             ring,
@@ -182,16 +220,13 @@ impl<'a> Window<'a> {
 
     #[inline(always)]
     fn mask(&self) -> u32 {
-        (self.ring.len() as u32).wrapping_sub(1)
+        self.ring.mask()
     }
 
     #[inline(always)]
     fn slot(&self, run: u32) -> &'a Word {
-        // The mask keeps the index inside; `head` stands in for a ring
-        // without cells, which `new` does not get.
-        self.ring
-            .get((run & self.mask()) as usize)
-            .unwrap_or(self.head)
+        // A ring has all its cells; `head` stands in for the proof of it.
+        self.ring.cell(run).unwrap_or(self.head)
     }
 
     /// Acquire: pairs with the CAS that proposed or committed this cell; what

@@ -34,7 +34,7 @@ impl Model {
     }
 
     fn window(&self) -> Window<'_> {
-        Window::new(&self.head, &self.ring, 0)
+        Window::new(&self.head, Ring::whole(&self.ring), 0)
     }
 }
 

@@ -39,7 +39,7 @@ impl Record {
     }
 
     fn window(&self) -> Window<'_> {
-        Window::new(&self.head, &self.ring, self.generation)
+        Window::new(&self.head, Ring::whole(&self.ring), self.generation)
     }
 }
 
@@ -128,7 +128,7 @@ fn at_the_end_of_time_a_window_stays_closed() {
 fn a_window_of_another_generation_is_gone() {
     let rules = Rules::new(Policy::per_minute(2), 64, 0);
     let record = Record::with(64, 7, 0, 0);
-    let stranger = Window::new(&record.head, &record.ring, 6);
+    let stranger = Window::new(&record.head, Ring::whole(&record.ring), 6);
     assert_eq!(stranger.acquire(1, &rules, 5), Answer::Gone);
     assert_eq!(stranger.peek(1, &rules, 5), Answer::Gone);
 }
