@@ -4,7 +4,7 @@
 //! who does not know the secret can choose keys that collide, and two keys are
 //! merged only if they agree in the set and 42 bits more.
 
-use crate::table::Key;
+use crate::table::{Key, WAYS_IN_LINE};
 use crate::word::Tag;
 use core::hash::Hasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -35,7 +35,8 @@ impl Secret {
             set: ((hash.h2 >> 32).wrapping_mul(u64::from(sets)) >> 32) as u32,
             key: Key {
                 fingerprint: Tag::fingerprint_of(hash.h1),
-                start: hash.h1 as u8,
+                // The search begins with a line of tags, not inside one.
+                start: hash.h1 as u8 & WAYS_IN_LINE.wrapping_neg(),
             },
         }
     }

@@ -29,7 +29,7 @@ use crate::layout::sets_for;
 use crate::layout::{ALIGN, BYTE_ORDER, Geometry, HEADER, LINE, MAGIC, VERSION};
 use crate::options::{ClockKind, OnFull, Options};
 use crate::sync::Word;
-use crate::table::{Set, WAYS, Way};
+use crate::table::{Set, WAYS, WAYS_IN_LINE, Way};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
@@ -308,30 +308,33 @@ impl Region {
         }
     }
 
-    /// Asks for the lines that a check of a key is going to need: its first
-    /// way and, because a quiet key's ring is kept there, the first line of
-    /// that way's ring. Both addresses are known from the hash alone, so the
-    /// two misses overlap.
+    /// Asks for the lines that a check of a key is going to need: the line of
+    /// tags where the search begins and, because a quiet key's ring is kept
+    /// there, the first lines of those ways' rings. All addresses are known
+    /// from the hash alone, so the misses overlap.
     #[inline(always)]
     pub(crate) fn prefetch(&self, set: u32, way: u8) {
-        let geometry = self.settings.geometry;
-        let (ways, rings, _) = geometry.set(set);
+        let (ways, rings, _) = self.settings.geometry.set(set);
         let way = usize::from(way);
-        let ring = way.wrapping_mul(LINE);
-        for offset in [
-            ways.wrapping_add(way.wrapping_mul(size_of::<Way>())),
-            rings.wrapping_add(ring),
-        ] {
-            let line = self.base.as_ptr().wrapping_add(offset);
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch reads nothing and cannot fault.
-            unsafe {
-                use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(line.cast_const().cast());
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _ = line;
+        let tags = ways.wrapping_add(way.wrapping_mul(size_of::<Way>()));
+        let fronts = rings.wrapping_add(way.wrapping_mul(LINE));
+        self.prefetch_line(tags);
+        for line in 0..usize::from(WAYS_IN_LINE) {
+            self.prefetch_line(fronts.wrapping_add(line.wrapping_mul(LINE)));
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_line(&self, offset: usize) {
+        let line = self.base.as_ptr().wrapping_add(offset);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch reads nothing and cannot fault.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.cast_const().cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 
     /// Makes a region of a caller's memory: clears it and writes the header.

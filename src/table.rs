@@ -68,8 +68,12 @@ use crate::sync::{Pause, TRIES, Word};
 use crate::window::{LINE, Ring, Window};
 use crate::word::{Head, Tag, next_generation};
 
-/// Ways of a set. Four of them share a cache line.
+/// Ways of a set.
 pub(crate) const WAYS: usize = 256;
+/// Ways that share a cache line.
+pub(crate) const WAYS_IN_LINE: u8 = 4;
+
+const _: () = assert!(size_of::<Way>() * WAYS_IN_LINE as usize == 64 || cfg!(loom));
 
 /// One record: who owns it, and its window's head.
 #[repr(C)]
