@@ -217,13 +217,13 @@ typedef struct mavera_rl_options {
     size_t size;
     /**
      * Keys active within one window, 1..2^32; default 100000. The table has
-     * room for 28 % more.
+     * room for 32 % more.
      */
     uint64_t keys;
     /**
      * Cells of a key's ring: a power of two, 8..1024; default 64. Limits up to
      * cells - 4 are exact to the millisecond, above to about window / cells.
-     * Memory per key is about 10.3 bytes times cells.
+     * Memory per key is about 10.6 bytes times cells.
      */
     uint32_t cells;
     /**

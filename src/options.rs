@@ -69,7 +69,7 @@ impl Options {
         }
     }
 
-    /// Keys active within one window, 1…2^32. The table holds 28 % more.
+    /// Keys active within one window, 1…2^32. The table holds 32 % more.
     #[must_use]
     pub const fn keys(mut self, keys: u64) -> Self {
         self.keys = Some(keys);
@@ -79,7 +79,7 @@ impl Options {
     /// Cells of a key's ring, a power of two, 8…1024. Limits up to `cells` − 4
     /// are exact to the millisecond; above, times are rounded up to the
     /// smallest power of two ≥ window / (`cells` − 4). Memory per key is about
-    /// 10.3 bytes × `cells`.
+    /// 10.6 bytes × `cells`.
     #[must_use]
     pub const fn cells(mut self, cells: u32) -> Self {
         self.cells = Some(cells);

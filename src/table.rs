@@ -49,6 +49,18 @@
 //!   nothing else, has passed all ways the key could have.
 //!   (`a_key_behind_a_freed_way_is_found`)
 //!
+//! # Broken on purpose
+//! What `tests/mutants/run.py` broke, and a model that caught it:
+//!
+//! | broken | caught by |
+//! |---|---|
+//! | T1: insert without flushing the last; without a second lookup | `three_threads_insert_one_key` |
+//! | T2: take a way without asking `latest` | `two_keys_want_the_last_way` |
+//! | T2: flush what is no longer `latest` | `a_late_flush_meets_a_way_with_a_new_owner` |
+//! | T3: evict who still owes | `a_key_that_owes_is_never_evicted` |
+//! | T3: evict by a store; without a new generation | `eviction_races_the_returning_owner` |
+//! | T4: end the search at a stale tag | `a_key_behind_a_freed_way_is_found` |
+//!
 //! # Progress
 //! A lookup is wait-free. An insertion is lock-free but for one corner: in a
 //! full set, insertions may evict each other's records before their first

@@ -58,6 +58,23 @@
 //!   (`a_late_thread_meets_an_emptied_window`, `three_threads_spend_and_expire`,
 //!   the properties)
 //!
+//! # Broken on purpose
+//! What `tests/mutants/run.py` broke, and a model that caught it:
+//!
+//! | broken | caught by |
+//! |---|---|
+//! | I1: refuse without reloading head | `two_threads_lap_the_ring` |
+//! | I1: head loaded, or CAS made, Relaxed | nearly all |
+//! | I2: adopt an older proposal; ignore proposals; charge an empty run | `a_late_thread_meets_a_newer_run` |
+//! | I2: store over a cell; replace without reloading head | `a_late_thread_meets_a_newer_run` |
+//! | I2: take up a proposal from before a rewind | `a_proposal_from_before_a_rewind_is_dead` |
+//! | I3: fill the whole ring | `a_late_caller_meets_a_full_ring` |
+//! | I3: open onto the newest run's cell | `two_threads_open_the_first_run` |
+//! | I5: forget that time passed | `a_late_thread_meets_an_emptied_window` |
+//! | I5: round time down; expire a tick early | `a_late_thread_meets_a_newer_run` |
+//! | I5: judge an empty run's expiry by the helper's time | `three_threads_spend_and_expire` |
+//! | keep using an evicted record | `eviction_races_the_returning_owner` (table) |
+//!
 //! # Progress
 //! Lock-free: a CAS fails only because another thread's succeeded. A caller
 //! that lost [`TRIES`] races gives up with [`Answer::Contended`].

@@ -39,11 +39,11 @@ pub struct COptions {
     /// sizeof(mavera_rl_options)
     pub size: usize,
     /// Keys active within one window, 1..2^32; default 100000. The table has
-    /// room for 28 % more.
+    /// room for 32 % more.
     pub keys: u64,
     /// Cells of a key's ring: a power of two, 8..1024; default 64. Limits up to
     /// cells - 4 are exact to the millisecond, above to about window / cells.
-    /// Memory per key is about 10.3 bytes times cells.
+    /// Memory per key is about 10.6 bytes times cells.
     pub cells: u32,
     /// The longest window any policy may have, in ms; default 60000. A record
     /// can be reused this long after its key's last admission.
