@@ -115,8 +115,9 @@ impl Options {
         self
     }
 
-    /// The secret that keys are hashed with, for memory that is set up where
-    /// no operating system can be asked for one. It must be random.
+    /// The secret that keys are hashed with; drawn from the system if it is not
+    /// given, which it must be where there is none. It must be random. An
+    /// existing region keeps its own.
     #[must_use]
     pub const fn secret(mut self, secret: [u64; 2]) -> Self {
         self.secret = Some(secret);
