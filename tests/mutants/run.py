@@ -82,7 +82,7 @@ MUTANTS = {
     ),
     "judge-an-empty-run-by-our-own-time": (
         "src/window.rs",
-        "self.commit_empty(word, head, proposal, rules);",
+        "self.commit_empty(word, head, proposal, *rules);",
         "self.commit(word, seen, 0);",
     ),
     "take-up-a-proposal-from-before-a-rewind": (
@@ -177,6 +177,11 @@ def models(tree: Path, target: Path, preemptions: int) -> tuple[int, list[str]]:
 
 def main() -> int:
     names = sys.argv[1:] or list(MUTANTS)
+    for name in names:
+        file, old, _ = MUTANTS[name]
+        found = (ROOT / file).read_text().count(old)
+        if found != 1:
+            sys.exit(f"{name}: its text stands {found} times in {file}")
     survivors = []
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
@@ -188,8 +193,6 @@ def main() -> int:
             file, old, new = MUTANTS[name]
             path = tree / file
             source = path.read_text()
-            if source.count(old) != 1:
-                sys.exit(f"{name}: its text stands {source.count(old)} times in {file}")
             mutated = source.replace(old, new)
             sync = tree / "src/sync.rs"
             original = sync.read_text()
