@@ -32,6 +32,11 @@
 //!    by a CAS of head. Somebody's proposal for this very run is adopted if it
 //!    ends late enough, and committed as an empty run if it does not.
 //!    Whoever commits a run judges expiry at a time no later than the run's.
+//! 6. A run is due but no cell is left, because runs of a small limit's fine
+//!    quanta are live under a greater limit: *fold* two neighbours that end in
+//!    one coarse quantum. Lower the younger's `start` to the elder's, move all
+//!    that is older up by one cell, youngest first, each by CAS from the value
+//!    seen; then CAS head to one `live` less, and start again.
 //!
 //! # Invariants
 //! Beside each stands the model that fails when it is broken (`tests/loom`,
@@ -39,9 +44,9 @@
 //!
 //! - **I1** Only a CAS of head admits, and it validates all that was read
 //!   since head was loaded: the cells of live runs do not change while head
-//!   does not. The one cell that may change, `next`, is never read as a run
-//!   before it is committed. (`two_threads_race_for_the_last_unit`,
-//!   `two_threads_lap_the_ring`)
+//!   does not, but for what I6 says. The one other cell that may change,
+//!   `next`, is never read as a run before it is committed.
+//!   (`two_threads_race_for_the_last_unit`, `two_threads_lap_the_ring`)
 //! - **I2** A run is committed only by a CAS of head whose count equals its
 //!   start, and a proposal is replaced only by CAS from its exact value after
 //!   head was seen unchanged: a committed run's start is true.
@@ -57,6 +62,13 @@
 //!   later than the newest run's time.
 //!   (`a_late_thread_meets_an_emptied_window`, `three_threads_spend_and_expire`,
 //!   the properties)
+//! - **I6** A fold only ever makes a live run's cell speak of older units, and
+//!   at each of its steps the first cell that ends no earlier than a unit's
+//!   run starts no later than the unit. A survey goes from old to young, so
+//!   what it read as expired still is, and it counts all that has not expired;
+//!   too much, at most to the end of the unit's coarse quantum. A fold left
+//!   half done is two equal cells, which the next one finds first.
+//!   (`two_threads_fold_a_full_ring`, `a_folder_dies`)
 //!
 //! # Broken on purpose
 //! What `tests/mutants/run.py` broke, and a model that caught it:
@@ -73,6 +85,9 @@
 //! | I5: forget that time passed | `a_late_thread_meets_an_emptied_window` |
 //! | I5: round time down; expire a tick early | `a_late_thread_meets_a_newer_run` |
 //! | I5: judge an empty run's expiry by the helper's time | `three_threads_spend_and_expire` |
+//! | I6: fold without lowering; without moving; head before the cells | `two_threads_fold_a_full_ring` |
+//! | I6: fold by store | `a_late_folder_meets_newer_runs` |
+//! | I6: fold across quanta | `a_ring_without_neighbours_is_full` |
 //! | keep using an evicted record | `eviction_races_the_returning_owner` (table) |
 //!
 //! # Progress
@@ -89,7 +104,8 @@
 //! Time ends 34.8 years after the epoch: then windows stay closed. A caller
 //! more than a window late may find its run stamped later than it asked (its
 //! expired proposal was replaced), which is stricter. A clock that steps back
-//! closes windows for as long, never opens them.
+//! closes windows for as long, never opens them. A limit raised from exact
+//! times to quanta may find its old units leave at their quantum's end.
 
 use crate::limit::Policy;
 use crate::sync::{Pause, TRIES, Word};
@@ -130,6 +146,11 @@ impl Rules {
     #[inline(always)]
     const fn expires(&self, cell: Cell) -> u64 {
         cell.time.saturating_add(self.window)
+    }
+
+    /// Whether two runs end in one of the greatest quanta.
+    const fn one_quantum(&self, a: Cell, b: Cell) -> bool {
+        quantum_end(a.time, self.greatest_quantum) == quantum_end(b.time, self.greatest_quantum)
     }
 }
 
@@ -406,10 +427,65 @@ impl<'a> Window<'a> {
         }
         // A run more would leave no cell outside the live ones (I3), or time
         // has come to its end.
-        if seen.live >= self.mask() || time > Cell::LAST_TIME {
+        let full = seen.live >= self.mask() && self.neighbours(*seen, *rules).is_none();
+        if full || time > Cell::LAST_TIME {
             return Verdict::Refuse(rules.expires(seen.oldest));
         }
         Verdict::Open(time)
+    }
+
+    /// The younger of the oldest two neighbouring live runs that end in one of
+    /// the greatest quanta. A window touches at most cells − 3 of those, so in
+    /// a full ring there are some, whatever the limits were: `None` is for
+    /// damaged regions, and for the small rings of models.
+    #[cold]
+    fn neighbours(&self, seen: Survey, rules: Rules) -> Option<u32> {
+        let mut run = run_after(seen.head.run, 1_u32.wrapping_sub(seen.live));
+        let mut elder = seen.oldest;
+        for _ in 1..seen.live {
+            run = run_after(run, 1);
+            let younger = self.cell(run);
+            if rules.one_quantum(elder, younger) {
+                return Some(run);
+            }
+            elder = younger;
+        }
+        None
+    }
+
+    /// Step 6: makes one cell free in a full ring, or helps or loses.
+    #[cold]
+    fn fold(&self, word: u64, seen: Survey, rules: Rules) -> Option<()> {
+        let head = seen.head;
+        debug_assert!(head.live == seen.live, "a full ring has no expired run");
+        let oldest = run_after(head.run, 1_u32.wrapping_sub(head.live));
+        let mut run = self.neighbours(seen, rules)?;
+        let mut found = self.cell(run);
+        let mut elder = self.cell(run_after(run, u32::MAX));
+        if !rules.one_quantum(elder, found) {
+            return None;
+        }
+        let mut put = Cell {
+            start: elder.start,
+            ..found
+        };
+        loop {
+            if put != found && !self.slot(run).cas(found.pack(), put.pack()) {
+                return None;
+            }
+            run = run_after(run, u32::MAX);
+            if run == oldest {
+                break;
+            }
+            found = elder;
+            elder = self.cell(run_after(run, u32::MAX));
+            put = elder;
+        }
+        let folded = Head {
+            live: head.live.wrapping_sub(1),
+            ..head
+        };
+        self.head.cas(word, folded.pack()).then_some(())
     }
 
     /// When enough of the live runs have expired to make room for `n`.
@@ -435,6 +511,10 @@ impl<'a> Window<'a> {
     #[inline(always)]
     fn open(&self, word: u64, seen: &Survey, n: u32, time: u64, rules: &Rules) -> Option<u64> {
         let head = seen.head;
+        if seen.live >= self.mask() {
+            self.fold(word, *seen, *rules);
+            return None;
+        }
         let emptied = head.live > 0 && seen.live == 0;
         if emptied && head.run & self.mask() >= LINE.wrapping_sub(1) {
             self.head.cas(word, Head { live: 0, ..head }.pack());
@@ -492,6 +572,8 @@ impl<'a> Window<'a> {
         let then = self.survey(head, &rules, proposal.time);
         if then.live < self.mask() {
             self.commit(word, &then, 0);
+        } else {
+            self.fold(word, then, rules);
         }
     }
 }

@@ -258,6 +258,24 @@ fn a_changed_tier_keeps_what_was_spent() {
 
 // Concurrency.
 
+/// Our own: a Starter's 60 requests in 60 different milliseconds filled the
+/// ring, and after an upgrade it was refused for a minute with quota left.
+#[test]
+fn an_upgraded_key_has_its_new_quota_at_once() {
+    for greater in [120, 240, 600] {
+        let limiter = limiter();
+        let mut allowed = 0;
+        for ms in 0..60 {
+            allowed += u32::from(at(&limiter, SIXTY, NOW + ms).is_allowed());
+        }
+        let policy = Policy::per_minute(greater);
+        for ms in (100..50_000).step_by(50_000 / 600) {
+            allowed += u32::from(at(&limiter, policy, NOW + ms).is_allowed());
+        }
+        assert_eq!(allowed, greater);
+    }
+}
+
 /// Sentinel#628, Netflix/concurrency-limits#140: checked, then incremented;
 /// between the two everybody got in.
 #[test]

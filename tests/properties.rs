@@ -63,10 +63,19 @@ impl Setting {
         self.limit <= self.cells - 4
     }
 
-    /// The quantum that times are rounded up into, found the slow way.
+    /// The quantum that times are rounded up into.
     fn quantum(self) -> u64 {
+        if self.fine() {
+            1
+        } else {
+            self.coarse_quantum()
+        }
+    }
+
+    /// The quantum of limits above the exact ones, found the slow way.
+    fn coarse_quantum(self) -> u64 {
         let mut quantum = 1;
-        while !self.fine() && quantum * u64::from(self.cells - 4) < self.length() {
+        while quantum * u64::from(self.cells - 4) < self.length() {
             quantum *= 2;
         }
         quantum
@@ -114,6 +123,42 @@ fn sequences(back: bool) -> impl Strategy<Value = (Setting, Vec<Step>)> {
     })
 }
 
+/// Requests alike, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Phase {
+    limit: u32,
+    requests: u32,
+    passes: u64,
+    cost: u32,
+}
+
+/// Limits on both sides of the border, and requests so close or so far apart
+/// that their runs fill the ring.
+fn phases() -> impl Strategy<Value = (Setting, Vec<Phase>)> {
+    (3_u32..=6, 1_u32..=60_000).prop_flat_map(|(log2, window)| {
+        let cells = 1 << log2;
+        let limit = prop_oneof![1..=cells - 4, Just(cells - 4), cells - 3..=10 * cells];
+        let quantum = u64::from(window) / u64::from(cells - 4);
+        let passes = prop_oneof![Just(1), 0..=3_u64, Just(quantum), 0..=2 * quantum + 1];
+        let cost = prop_oneof![4 => Just(1_u32), 1 => 1..=cells];
+        let phase =
+            (limit, 1..=2 * cells, passes, cost).prop_map(|(limit, requests, passes, cost)| {
+                Phase {
+                    limit,
+                    requests,
+                    passes,
+                    cost,
+                }
+            });
+        let setting = Setting {
+            cells,
+            limit: 1,
+            window,
+        };
+        (Just(setting), prop::collection::vec(phase, 1..6))
+    })
+}
+
 fn ask(limiter: &Limiter<'_>, setting: Setting, cost: u32, now: u64) -> Decision {
     let key = b"key";
     let peeked = limiter.peek_at(key, setting.policy(), cost, now).unwrap();
@@ -158,7 +203,7 @@ fn check_wait(limiter: &Limiter<'_>, setting: Setting, cost: u32, now: u64, told
         told.retry_after_ms.div_ceil(1000)
     );
     assert_eq!(told.reset_after_ms, u64::from(told.retry_after_s) * 1000);
-    assert!(told.retry_after_ms < setting.length() + setting.quantum());
+    assert!(told.retry_after_ms < setting.length() + setting.coarse_quantum());
 }
 
 /// What an allowed decision says of its reset: until then nothing leaves.
@@ -239,26 +284,30 @@ proptest! {
     }
 
     /// A tier's number changes in mid-history, across the border between exact
-    /// and quanta: each admission respects the limit it was asked under.
+    /// and quanta: each admission respects the limit it was asked under, and
+    /// however the ring was filled, there is a cell for the next.
     #[test]
-    fn a_changed_limit_counts_all_that_was_spent(
-        (setting, steps) in sequences(false),
-        limits in prop::collection::vec(1_u32..=200, 1..120),
-    ) {
+    fn a_changed_limit_counts_all_that_was_spent((setting, phases) in phases()) {
         let limiter = setting.limiter();
         let mut log = Log::default();
         let mut now = START;
-        for (step, limit) in steps.iter().zip(limits.iter().cycle()) {
-            now += step.passes as u64;
-            let setting = Setting { limit: *limit, ..setting };
-            let cost = step.cost.min(*limit);
+        let steps = phases.into_iter().flat_map(|phase| {
+            (0..phase.requests).map(move |_| phase)
+        });
+        for Phase { limit, passes, cost, .. } in steps {
+            now += passes;
+            let setting = Setting { limit, ..setting };
+            let cost = cost.min(limit);
             let decision = limiter.check_at(b"key", setting.policy(), cost, now).unwrap();
             if decision.is_allowed() {
                 log.admit(now, cost);
-                prop_assert!(log.used(now, setting.length()) <= *limit);
+                prop_assert!(log.used(now, setting.length()) <= limit);
             } else {
-                prop_assert!(log.used(now, setting.length() * 2 + 1) + cost > *limit
-                    || decision.retry_after_ms <= 2 * setting.length() + 1);
+                // P2: in whatever quanta the units were recorded.
+                let coarse = setting.coarse_quantum();
+                let due = log.admits(now - (coarse - 1), cost, limit, setting.length());
+                prop_assert!(due > now - (coarse - 1), "due at {due}, refused at {now}");
+                check_wait(&limiter, setting, cost, now, &decision);
             }
         }
     }

@@ -95,6 +95,34 @@ MUTANTS = {
         "run_after(head.run | mask, 1_u32.wrapping_add(in_first_cell))",
         "run_after(head.run | mask, 1_u32.wrapping_add(in_first_cell & 0))",
     ),
+    "fold-without-lowering": (
+        "src/window.rs",
+        "            start: elder.start,\n            ..found",
+        "            ..found",
+    ),
+    "fold-without-moving": (
+        "src/window.rs",
+        "            if run == oldest {\n                break;",
+        "            if run != u32::MAX {\n                break;",
+    ),
+    "fold-by-store": (
+        "src/window.rs",
+        "if put != found && !self.slot(run).cas(found.pack(), put.pack()) {",
+        "if put != found && { self.slot(run).store_relaxed(put.pack()); false } {",
+    ),
+    "fold-before-moving": (
+        "src/window.rs",
+        "        let mut put = Cell {\n            start: elder.start,",
+        "        let folded = Head { live: head.live.wrapping_sub(1), ..head };\n"
+        "        if !self.head.cas(word, folded.pack()) { return None; }\n"
+        "        let word = folded.pack();\n"
+        "        let mut put = Cell {\n            start: elder.start,",
+    ),
+    "fold-across-quanta": (
+        "src/window.rs",
+        "if rules.one_quantum(elder, younger) {",
+        "if rules.one_quantum(elder, younger) || true {",
+    ),
     "expire-a-tick-early": (
         "src/window.rs",
         "while live > 1 && rules.expires(oldest) <= now {",
