@@ -1,19 +1,31 @@
 //! What takes part: a name and a way to make so many requests.
 
-use crate::crew::{Crew, Took, Work};
+use crate::crew::{Crew, Work};
+use crate::stopwatch::{Stopwatch, Took};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Keys that mostly fit into the caches, and keys that do not.
 pub(crate) const SOME: u64 = 100_000;
 pub(crate) const LOTS: u64 = 1_000_000;
 
+// What a check of a key costs depends on what its window holds, and a window
+// that is never left fills up while it is measured. So there are two states
+// that last, and neither depends on who ran before.
+
+/// Quiet: hardly a request of a key is still in the window when it next asks.
+pub(crate) const QUIET: Duration = Duration::from_millis(10);
+/// Busy: none leaves the window while anything is measured, and before that a
+/// key asks so often, each time in another millisecond.
+pub(crate) const BUSY: Duration = Duration::from_secs(3600);
+pub(crate) const BUSY_FROM: u64 = 9;
+
 /// One way to answer requests.
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
-    run: Box<dyn FnMut(u64) -> Duration>,
+    run: Box<dyn FnMut(u64) -> Took>,
 }
 
 impl Contestant {
@@ -21,17 +33,17 @@ impl Contestant {
     pub(crate) fn new(name: &'static str, mut request: impl FnMut(u64) + 'static) -> Self {
         let mut asked = 0;
         Self::timed(name, move |requests| {
-            let start = Instant::now();
+            let watch = Stopwatch::start();
             for number in asked..asked + requests {
                 request(number);
             }
             asked += requests;
-            start.elapsed()
+            Took::of(&[watch.stop()])
         })
     }
 
     /// `run` makes so many requests and says how long it took.
-    pub(crate) fn timed(name: &'static str, run: impl FnMut(u64) -> Duration + 'static) -> Self {
+    pub(crate) fn timed(name: &'static str, run: impl FnMut(u64) -> Took + 'static) -> Self {
         Self {
             name,
             run: Box::new(run),
@@ -46,7 +58,7 @@ impl Contestant {
         threads: usize,
         request: impl Fn(u64) + Send + Sync + 'static,
     ) -> Self {
-        Self::timed_on_threads(name, crew, threads, |took| took.wall, request)
+        Self::timed_on_threads(name, crew, threads, |took| took, request)
     }
 
     /// As [`Contestant::on_threads`], with another idea of the time taken.
@@ -54,7 +66,7 @@ impl Contestant {
         name: &'static str,
         crew: &Rc<Crew>,
         threads: usize,
-        time: fn(Took) -> Duration,
+        time: fn(Took) -> Took,
         request: impl Fn(u64) + Send + Sync + 'static,
     ) -> Self {
         let crew = crew.clone();
@@ -68,7 +80,7 @@ impl Contestant {
         })
     }
 
-    pub(crate) fn run(&mut self, requests: u64) -> Duration {
+    pub(crate) fn run(&mut self, requests: u64) -> Took {
         (self.run)(requests)
     }
 }

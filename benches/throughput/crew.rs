@@ -4,13 +4,12 @@
 //! have long been running. Left to the scheduler, both may share one core of
 //! a busy machine for a whole turn, and two threads look like one.
 
-#![expect(unsafe_code, reason = "cores and processor time are libc's")]
+#![expect(unsafe_code, reason = "cores are libc's")]
 
-use std::cell::Cell;
+use crate::stopwatch::{Part, Stopwatch, Took};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// Makes so many requests as the thread of a number, 0 or 1.
 pub(crate) type Work = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -22,28 +21,10 @@ struct Order {
     start: Arc<Barrier>,
 }
 
-/// One thread's part of an order.
-struct Part {
-    begun: Instant,
-    ended: Instant,
-    processor: Duration,
-}
-
-/// How long an order took.
-#[derive(Clone, Copy)]
-pub(crate) struct Took {
-    /// From when the first thread began until the last was done.
-    pub(crate) wall: Duration,
-    /// The longest that a thread ran: as if nobody else were on its core.
-    pub(crate) processor: Duration,
-}
-
 /// The threads, and what they report.
 pub(crate) struct Crew {
     orders: Vec<Sender<Order>>,
     done: Receiver<Part>,
-    /// Processor time and wall time of all parts of two threads' orders.
-    spent: Cell<(Duration, Duration)>,
 }
 
 impl Crew {
@@ -65,7 +46,6 @@ impl Crew {
         Self {
             orders: (0..2).map(hire).collect(),
             done,
-            spent: Cell::default(),
         }
     }
 
@@ -80,50 +60,15 @@ impl Crew {
             orders.send(order.clone()).unwrap();
         }
         let parts: Vec<Part> = self.done.iter().take(threads).collect();
-        let begun = parts.iter().map(|part| part.begun).min().unwrap();
-        let ended = parts.iter().map(|part| part.ended).max().unwrap();
-        let processor = parts.iter().map(|part| part.processor);
-        if threads == 2 {
-            let (ran, passed) = self.spent.get();
-            let wall: Duration = parts.iter().map(|part| part.ended - part.begun).sum();
-            let here: Duration = processor.clone().sum();
-            self.spent.set((ran + here, passed + wall));
-        }
-        Took {
-            wall: ended - begun,
-            processor: processor.max().unwrap(),
-        }
-    }
-
-    /// The part of the time in which two threads really had their cores: below
-    /// 1, others were on them, and wall times of two threads say little.
-    pub(crate) fn share(&self) -> f64 {
-        let (ran, passed) = self.spent.get();
-        ran.as_secs_f64() / passed.as_secs_f64()
+        Took::of(&parts)
     }
 }
 
 fn carry_out(order: &Order, number: u64) -> Part {
     order.start.wait();
-    let (begun, ran) = (Instant::now(), processor_time());
+    let watch = Stopwatch::start();
     (order.work)(number, order.requests);
-    Part {
-        processor: processor_time().saturating_sub(ran),
-        begun,
-        ended: Instant::now(),
-    }
-}
-
-/// What this thread has run so far.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes one timespec into ours.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    let rest = u32::try_from(time.tv_nsec).unwrap();
-    Duration::new(time.tv_sec.unsigned_abs(), rest)
+    watch.stop()
 }
 
 /// Keeps this thread on the core of a number among those it may use; where

@@ -1,11 +1,12 @@
 //! Throughput beside the peers', in one run.
 //!
 //!     cargo bench                        criterion's numbers, then the table
-//!     MAVERA_BENCH=table cargo bench     the table alone, in half a minute
+//!     MAVERA_BENCH=table cargo bench     the table alone, in a minute
 //!
 //! The table's contestants take turns in rounds of a few milliseconds. Whoever
 //! is compared runs next to each other, and ratios are medians of each round's:
-//! what disturbs the machine disturbs both.
+//! what disturbs the machine disturbs both. A turn whose threads had to share
+//! their cores does not count.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,6 +25,7 @@ mod memory;
 mod ours;
 mod peers;
 mod rounds;
+mod stopwatch;
 mod table;
 
 use contestant::Contestant;
@@ -54,7 +56,7 @@ fn measure_each(groups: &mut [Group]) {
         let mut group = criterion.benchmark_group(*name);
         for contestant in contestants {
             group.bench_function(contestant.name, |bencher| {
-                bencher.iter_custom(|requests| contestant.run(requests));
+                bencher.iter_custom(|requests| contestant.run(requests).time);
             });
         }
     }
@@ -71,6 +73,6 @@ fn main() {
     }
     if !testing {
         let all = groups.into_iter().flat_map(|(_, contestants)| contestants);
-        table::print(all.collect(), &crew);
+        table::print(all.collect());
     }
 }

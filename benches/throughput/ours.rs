@@ -1,16 +1,16 @@
 //! The limiter.
 //!
 //! Admitted: a limit of 2^23 in 10 ms, which is never reached. Denied: 60 an
-//! hour, spent. 100 k keys: 60 in 100 ms, so that nobody is refused however
-//! often each comes by. 1 M keys: the contract's 60 a minute.
+//! hour, spent. Many keys: 60 in a window that makes them quiet or busy.
 
-use crate::contestant::{Contestant, LOTS, SOME, after, key, pick};
-use crate::crew::{Crew, Took};
+use crate::contestant::{BUSY, BUSY_FROM, Contestant, LOTS, QUIET, SOME, after, key, pick};
+use crate::crew::Crew;
+use crate::stopwatch::{Stopwatch, Took};
 use mavera_rl::{ClockKind, Decision, Error, Limiter, Options, Policy, Request};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) const HOT: &str = "check: admitted";
 pub(crate) const HOT_COARSE: &str = "check: admitted, coarse clock";
@@ -24,11 +24,14 @@ pub(crate) const DENIED_1: &str = "check: denied, 1 thread of the crew";
 pub(crate) const DENIED_1_RAN: &str = "check: denied, 1 thread of the crew, processor time";
 pub(crate) const DENIED_2_RAN: &str = "check: denied, 2 threads on one key, processor time";
 pub(crate) const DENIED_2: &str = "check: denied, 2 threads on one key";
-pub(crate) const AT_100K: &str = "check: 100 k keys at random";
-pub(crate) const AT_1M: &str = "check: 1 M keys at random";
-pub(crate) const AT_100K_WAITING: &str = "check: 100 k keys, one after the other";
-pub(crate) const AT_1M_WAITING: &str = "check: 1 M keys, one after the other";
-pub(crate) const MANY_1M: &str = "check_many: 1 M keys at random";
+pub(crate) const AT_100K: &str = "check: 100 k quiet keys at random";
+pub(crate) const AT_1M: &str = "check: 1 M quiet keys at random";
+pub(crate) const AT_100K_WAITING: &str = "check: 100 k quiet keys, one after the other";
+pub(crate) const AT_1M_WAITING: &str = "check: 1 M quiet keys, one after the other";
+pub(crate) const MANY_1M: &str = "check_many: 1 M quiet keys at random";
+pub(crate) const BUSY_1M: &str = "check: 1 M busy keys at random";
+pub(crate) const BUSY_1M_WAITING: &str = "check: 1 M busy keys, one after the other";
+pub(crate) const BUSY_MANY_1M: &str = "check_many: 1 M busy keys at random";
 
 const BATCH: usize = 256;
 const HOUR_MS: u32 = 3_600_000;
@@ -90,8 +93,8 @@ fn denied(crew: &Rc<Crew>) -> Vec<Contestant> {
             assert!(!black_box(ask(&limiter, 7, policy)).is_allowed());
         })
     };
-    let wall: fn(Took) -> Duration = |took| took.wall;
-    let ran: fn(Took) -> Duration = |took| took.processor;
+    let wall: fn(Took) -> Took = |took| took;
+    let ran: fn(Took) -> Took = Took::by_processor;
     let on_crew = [
         threads(DENIED_1, 1, wall),
         threads(DENIED_2, 2, wall),
@@ -126,13 +129,15 @@ fn shared(crew: &Rc<Crew>) -> [Contestant; 2] {
     ]
 }
 
-/// With all keys in the table, so that no round pays for that. By chance a
-/// few of 1 M may find their set full, which the memory table counts; a turn
-/// does not notice.
-fn filled(keys: u64, policy: Policy) -> Shared {
+/// With all keys in the table, each having asked so often. By chance a few of
+/// 1 M may find their set full, which the memory table counts; a turn does not
+/// notice.
+fn filled(keys: u64, policy: Policy, times: u64) -> Shared {
     let limiter = limiter(keys, ClockKind::Precise);
-    for number in 0..keys {
-        ask(&limiter, number, policy);
+    for _ in 0..times {
+        for number in 0..keys {
+            ask(&limiter, number, policy);
+        }
     }
     limiter
 }
@@ -156,7 +161,7 @@ fn many(name: &'static str, limiter: Shared, keys: u64, policy: Policy) -> Conte
     let mut asked = 0;
     Contestant::timed(name, move |requests| {
         let mut answers = [const { Err(Error::Tier) }; BATCH];
-        let start = Instant::now();
+        let watch = Stopwatch::start();
         for _ in 0..requests.div_ceil(BATCH as u64) {
             let names: [_; BATCH] = std::array::from_fn(|n| key(pick(asked + n as u64, keys)));
             let batch = names.each_ref().map(|name| Request {
@@ -169,22 +174,50 @@ fn many(name: &'static str, limiter: Shared, keys: u64, policy: Policy) -> Conte
         }
         // As if just as many had been made as were asked for.
         let made = requests.div_ceil(BATCH as u64) * BATCH as u64;
-        start.elapsed().mul_f64(requests as f64 / made as f64)
+        Took::of(&[watch.stop()]).scaled(requests as f64 / made as f64)
     })
 }
 
+/// All that is asked of many keys in one state.
+struct Crowd {
+    limiter: Shared,
+    keys: u64,
+    policy: Policy,
+}
+
+impl Crowd {
+    fn new(keys: u64, window: Duration, times: u64) -> Self {
+        let policy = policy(60, u32::try_from(window.as_millis()).unwrap());
+        Self {
+            limiter: filled(keys, policy, times),
+            keys,
+            policy,
+        }
+    }
+
+    fn asked(&self, by: Ways, name: &'static str) -> Contestant {
+        by(name, self.limiter.clone(), self.keys, self.policy)
+    }
+}
+
+type Ways = fn(&'static str, Shared, u64, Policy) -> Contestant;
+
 pub(crate) fn contestants(crew: &Rc<Crew>) -> Vec<Contestant> {
-    let (brisk, starter) = (policy(60, 100), Policy::per_minute(60));
-    let (some, lots) = (filled(SOME, brisk), filled(LOTS, starter));
+    let some = Crowd::new(SOME, QUIET, 1);
+    let lots = Crowd::new(LOTS, QUIET, 1);
+    let busy = Crowd::new(LOTS, BUSY, BUSY_FROM);
     let mut all = admitted();
     all.extend(denied(crew));
     all.extend(shared(crew));
     all.extend([
-        at_random(AT_100K, some.clone(), SOME, brisk),
-        waiting(AT_100K_WAITING, some, SOME, brisk),
-        at_random(AT_1M, lots.clone(), LOTS, starter),
-        waiting(AT_1M_WAITING, lots.clone(), LOTS, starter),
-        many(MANY_1M, lots, LOTS, starter),
+        some.asked(at_random, AT_100K),
+        some.asked(waiting, AT_100K_WAITING),
+        lots.asked(at_random, AT_1M),
+        lots.asked(waiting, AT_1M_WAITING),
+        lots.asked(many, MANY_1M),
+        busy.asked(at_random, BUSY_1M),
+        busy.asked(waiting, BUSY_1M_WAITING),
+        busy.asked(many, BUSY_MANY_1M),
     ]);
     all
 }

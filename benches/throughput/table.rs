@@ -2,7 +2,6 @@
 
 use crate::comparison::{self, Aim};
 use crate::contestant::{Contestant, LOTS, SOME};
-use crate::crew::Crew;
 use crate::rounds::{Field, ROUNDS};
 use crate::{machine, memory};
 
@@ -11,13 +10,21 @@ struct Middle {
     low: f64,
     median: f64,
     high: f64,
+    /// Of so many values. Of less than [`FEW`], the rest is not a number.
+    count: usize,
 }
+
+/// Less say nothing.
+const FEW: usize = 5;
 
 impl Middle {
     fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |quarter: usize| {
+            if values.len() < FEW {
+                return f64::NAN;
+            }
             let last = sorted.len().saturating_sub(1);
             sorted.get(last * quarter / 4).copied().unwrap_or(f64::NAN)
         };
@@ -25,6 +32,7 @@ impl Middle {
             low: at(1),
             median: at(2),
             high: at(3),
+            count: values.len(),
         }
     }
 }
@@ -32,18 +40,36 @@ impl Middle {
 fn print_times(names: &[&'static str], field: &Field) {
     println!("| ns per request | median | middle half |\n|---|---:|---|");
     for name in names {
-        let Middle { low, median, high } = Middle::of(&field.results.times[name]);
+        let Middle {
+            low,
+            median,
+            high,
+            count,
+        } = Middle::of(&field.results.times[name]);
+        if count < FEW {
+            println!("| {name} | – | disturbed |");
+            continue;
+        }
         println!("| {name} | {median:.1} | {low:.1}–{high:.1} |");
     }
 }
 
 fn print_ratios(field: &Field) {
-    println!("\n| ratio | median | middle half | aim |\n|---|---:|---|---|");
+    println!("\n| ratio | median | middle half | rounds | aim |\n|---|---:|---|---:|---|");
     for pair in comparison::all() {
-        let Middle { low, median, high } = Middle::of(&field.results.ratios[pair.what]);
+        let Middle {
+            low,
+            median,
+            high,
+            count,
+        } = Middle::of(&field.results.ratios[pair.what]);
         let verdict = pair.aim.verdict(median);
         let what = pair.what;
-        println!("| {what} | {median:.2} | {low:.2}–{high:.2} | {verdict} |");
+        if count < FEW {
+            println!("| {what} | – | – | {count} | {verdict} |");
+            continue;
+        }
+        println!("| {what} | {median:.2} | {low:.2}–{high:.2} | {count} | {verdict} |");
     }
 }
 
@@ -61,14 +87,13 @@ fn print_memory() {
 }
 
 /// Takes all contestants through their rounds and prints how they compare.
-pub(crate) fn print(contestants: Vec<Contestant>, crew: &Crew) {
+pub(crate) fn print(contestants: Vec<Contestant>) {
     let names: Vec<_> = contestants.iter().map(|one| one.name).collect();
     let mut field = Field::new(contestants);
     field.race();
     println!("\n{}", machine::describe());
     println!("{ROUNDS} rounds of turns; whoever is compared runs side by side");
-    let share = 100.0 * crew.share();
-    println!("two threads had their cores {share:.0} % of the time\n");
+    println!("rounds whose threads had to share their cores do not count\n");
     print_times(&names, &field);
     print_ratios(&field);
     print_memory();
