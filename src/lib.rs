@@ -27,6 +27,8 @@
 //! | `word` | bit layouts |
 //! | `time`, `error`, `limit`, `decision`, `options` | values; pure |
 //! | `window` | the sliding window: one head, one ring |
+//! | `slots` | which processes' permits count |
+//! | `permits` | requests in flight, without a counter |
 //! | `table` | from a key's hash to its record |
 //! | `hash` | from a key to its hash |
 //! | `layout` | offsets in a region; pure |
@@ -62,12 +64,14 @@ mod limit;
 mod limiter;
 #[cfg(not(loom))]
 mod options;
+mod permits;
 #[cfg(not(loom))]
 pub mod plan;
 #[cfg(not(loom))]
 mod region;
 #[cfg(all(feature = "std", not(loom)))]
 mod shm;
+mod slots;
 mod sync;
 mod table;
 mod time;

@@ -419,7 +419,7 @@ impl<'m> Limiter<'m> {
     fn insert(&self, set: Set<'_>, key: Key, now: u64) -> Option<Place> {
         let header = self.region.header();
         let longest = self.region.settings.max_window_ms;
-        let inserted = set.insert(key, now, longest.into());
+        let inserted = set.insert_window(key, now, longest.into());
         if inserted.new {
             header.inserted.add_relaxed(1);
         }

@@ -55,6 +55,16 @@ impl Word {
             .is_ok()
     }
 
+    /// The word before `amount` was added; never fails.
+    ///
+    /// AcqRel: Release publishes what this thread wrote before to every
+    /// `load_acquire` that sees the sum; Acquire shows it what whoever wrote
+    /// the word before had written.
+    #[inline(always)]
+    pub(crate) fn add(&self, amount: u64) -> u64 {
+        self.0.fetch_add(amount, Ordering::AcqRel)
+    }
+
     /// Relaxed: a statistic, read by nobody who decides anything.
     #[inline(always)]
     pub(crate) fn add_relaxed(&self, amount: u64) {

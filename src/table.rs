@@ -6,7 +6,7 @@
 //!
 //! # State
 //! A region has a number of *sets*; a set has up to 256 *ways*. A way is a
-//! `tag` and a `head`, and has a ring. A set's word `latest` names the
+//! `tag` and a `head`, and has some cells: a window's ring, or permits. A set's word `latest` names the
 //! insertion in progress or last done.
 //!
 //! | word | field | meaning |
@@ -30,9 +30,10 @@
 //!   4. Choose the first free way in probe order; if there is none, evict the
 //!      first idle one.
 //!   5. CAS `latest` from the value of step 1 to (key, way, generation); flush.
-//! - *Evict*: load head; if the newest run lies more than the region's longest
-//!   window back, CAS head to the next generation with `live` 0. The ring
-//!   needs no clearing: an expired ring is an empty ring.
+//! - *Evict*: load head; if the record is *idle*, CAS head to the next
+//!   generation. A window is idle when its newest run lies more than the
+//!   region's longest window back; its ring needs no clearing: an expired ring
+//!   is an empty ring. When permits are, `permits` says.
 //!
 //! # Invariants
 //! Each with the model (`tests/loom`) that fails when it is broken.
@@ -77,9 +78,10 @@
 //! and 76 % of all ways taken, one region of 22 for a million keys has a set
 //! that cannot take all of its own (Poisson's law).
 
+use crate::permits::{Judge, Permits};
 use crate::sync::{Pause, TRIES, Word};
 use crate::window::{LINE, Ring, Window};
-use crate::word::{Head, Tag, next_generation};
+use crate::word::{Head, Tag, evicted};
 
 /// Ways of a set.
 pub(crate) const WAYS: usize = 256;
@@ -106,8 +108,8 @@ pub(crate) struct Key {
 /// Where a key's record lies, for one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    way: u8,
-    generation: u16,
+    pub(crate) way: u8,
+    pub(crate) generation: u16,
 }
 
 /// What became of an insertion.
@@ -126,21 +128,21 @@ pub(crate) struct Inserted {
 pub(crate) struct Set<'a> {
     latest: &'a Word,
     ways: &'a [Way],
-    rings: &'a [Word],
+    words: &'a [Word],
     cells: usize,
 }
 
 impl<'a> Set<'a> {
-    /// `ways` has a power of two of ways, at most [`WAYS`]; `rings` has
-    /// `cells` words for each.
+    /// `ways` has a power of two of ways, at most [`WAYS`]; `words` has `cells`
+    /// for each.
     #[inline(always)]
-    pub(crate) fn new(latest: &'a Word, ways: &'a [Way], rings: &'a [Word], cells: usize) -> Self {
+    pub(crate) fn new(latest: &'a Word, ways: &'a [Way], words: &'a [Word], cells: usize) -> Self {
         debug_assert!(ways.len().is_power_of_two() && ways.len() <= WAYS);
-        debug_assert!(Some(rings.len()) == ways.len().checked_mul(cells));
+        debug_assert!(Some(words.len()) == ways.len().checked_mul(cells));
         Self {
             latest,
             ways,
-            rings,
+            words,
             cells,
         }
     }
@@ -170,7 +172,7 @@ impl<'a> Set<'a> {
         let way = usize::from(way) & ways.wrapping_sub(1);
         let part = |from: usize, len: usize| {
             let from = from.wrapping_add(way.wrapping_mul(len));
-            self.rings
+            self.words
                 .get(from..from.wrapping_add(len))
                 .unwrap_or_default()
         };
@@ -190,6 +192,27 @@ impl<'a> Set<'a> {
             self.ring(place.way),
             place.generation,
         ))
+    }
+
+    /// The permits of a record.
+    #[inline(always)]
+    pub(crate) fn permits(&self, place: Place) -> Option<Permits<'a>> {
+        let head = &self.way(place.way)?.head;
+        Some(Permits::new(
+            head,
+            self.permit_cells(place.way),
+            place.generation,
+        ))
+    }
+
+    /// The cells of a way, where they are permits.
+    #[inline(always)]
+    pub(crate) fn permit_cells(&self, way: u8) -> &'a [Word] {
+        let mask = self.ways.len().wrapping_sub(1);
+        let from = (usize::from(way) & mask).wrapping_mul(self.cells);
+        self.words
+            .get(from..from.wrapping_add(self.cells))
+            .unwrap_or_default()
     }
 
     /// The record of `key`, if it has one. Loads only.
@@ -212,10 +235,28 @@ impl<'a> Set<'a> {
         None
     }
 
-    /// Gives `key` a record, evicting one that has been idle for longer than
+    /// Gives `key` a window, evicting one that has been empty for longer than
     /// `longest` ticks at `now` if all are taken.
     #[cold]
-    pub(crate) fn insert(&self, key: Key, now: u64, longest: u64) -> Inserted {
+    pub(crate) fn insert_window(&self, key: Key, now: u64, longest: u64) -> Inserted {
+        self.insert(key, |way, found, word| {
+            let head = Head::unpack(word);
+            let newest =
+                Window::new(&found.head, self.ring(way), head.generation).newest_time(head);
+            newest.saturating_add(longest) <= now || newest == 0
+        })
+    }
+
+    /// Gives `key` permits, evicting some that nobody holds if all are taken.
+    #[cold]
+    pub(crate) fn insert_permits(&self, key: Key, judge: &impl Judge) -> Inserted {
+        self.insert(key, |way, found, word| {
+            let generation = Head::unpack(word).generation;
+            Permits::new(&found.head, self.permit_cells(way), generation).are_idle(judge)
+        })
+    }
+
+    fn insert(&self, key: Key, idle: impl Fn(u8, &Way, u64) -> bool) -> Inserted {
         let pause = Pause::new();
         let mut evicted = 0_u32;
         for _ in 0..TRIES {
@@ -231,7 +272,7 @@ impl<'a> Set<'a> {
                 };
             }
             let place = self.free(key).or_else(|| {
-                let place = self.evict(key, now, longest)?;
+                let place = self.evict(key, &idle)?;
                 evicted = evicted.saturating_add(1);
                 Some(place)
             });
@@ -290,28 +331,18 @@ impl<'a> Set<'a> {
         })
     }
 
-    fn evict(&self, key: Key, now: u64, longest: u64) -> Option<Place> {
+    fn evict(&self, key: Key, idle: &impl Fn(u8, &Way, u64) -> bool) -> Option<Place> {
         self.probe(key).find_map(|(way, found)| {
             let tag = Tag::unpack(found.tag.load_acquire());
             let word = found.head.load_acquire();
-            if !owns(tag, word) {
+            if !owns(tag, word) || !idle(way, found, word) {
                 return None;
             }
-            let head = Head::unpack(word);
-            let newest =
-                Window::new(&found.head, self.ring(way), head.generation).newest_time(head);
-            if newest.saturating_add(longest) > now && newest > 0 {
-                return None;
-            }
-            let generation = next_generation(head.generation);
-            let freed = Head {
-                generation,
-                live: 0,
-                ..head
-            };
+            let freed = evicted(word);
+            let generation = Head::unpack(freed).generation;
             found
                 .head
-                .cas(word, freed.pack())
+                .cas(word, freed)
                 .then_some(Place { way, generation })
         })
     }

@@ -7,6 +7,10 @@
 //!              time:40              start:24
 //! tag, latest  63                22 21    14 13    12 11      0
 //!              fingerprint:42       way:8    unused   gen:12
+//! permit head  63      52 51     42 41                        0
+//!              gen:12     top:10    stamp:42
+//! permit       63      54 53      40 39      36 35  22 21     0
+//!              slot:10    slot gen:14   record:4   seq:14  deadline:22
 //! ```
 //!
 //! Pure: no atomics, no clock. Every field is masked on the way in, so a value
@@ -150,6 +154,154 @@ impl Tag {
             way: (word >> WAY_SHIFT) as u8,
             generation: (word & mask(GEN_BITS)) as u16,
         }
+    }
+}
+
+/// A head whose record was taken back from its owner: the next generation, and
+/// nothing live. What else it counts goes on.
+#[inline(always)]
+pub(crate) const fn evicted(head: u64) -> u64 {
+    let generation = next_generation((head >> GEN_SHIFT) as u16) as u64;
+    let rest = head & mask(LIVE_SHIFT);
+    generation << GEN_SHIFT | rest
+}
+
+const TOP_BITS: u32 = LIVE_BITS;
+const STAMP_BITS: u32 = 42;
+const _: () = assert!(GEN_BITS + TOP_BITS + STAMP_BITS == 64);
+const _: () = assert!(STAMP_BITS == LIVE_SHIFT);
+
+/// The authority over a permit record's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PermitHead {
+    /// As in [`Head`].
+    pub(crate) generation: u16,
+    /// No cell from this one on was taken in this generation.
+    pub(crate) top: u32,
+    /// One more with every permit taken, so that whoever evicts misses none.
+    /// At ten million a second it lasts for five days without a pause; then
+    /// `top` is one too great for the rest of the generation, which only makes
+    /// searches longer.
+    pub(crate) stamp: u64,
+}
+
+impl PermitHead {
+    #[inline(always)]
+    pub(crate) const fn pack(self) -> u64 {
+        (self.generation as u64 & mask(GEN_BITS)) << GEN_SHIFT
+            | (self.top as u64 & mask(TOP_BITS)) << LIVE_SHIFT
+            | (self.stamp & mask(STAMP_BITS))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn unpack(word: u64) -> Self {
+        Self {
+            generation: (word >> GEN_SHIFT) as u16,
+            top: (word >> LIVE_SHIFT & mask(TOP_BITS)) as u32,
+            stamp: word & mask(STAMP_BITS),
+        }
+    }
+}
+
+const SLOT_BITS: u32 = 10;
+const SLOT_GEN_BITS: u32 = 14;
+const RECORD_BITS: u32 = 4;
+const SEQ_BITS: u32 = 14;
+const DEADLINE_BITS: u32 = 22;
+const _: () = assert!(SLOT_BITS + SLOT_GEN_BITS + RECORD_BITS + SEQ_BITS + DEADLINE_BITS == 64);
+
+const SEQ_SHIFT: u32 = DEADLINE_BITS;
+const RECORD_SHIFT: u32 = SEQ_SHIFT + SEQ_BITS;
+const SLOT_GEN_SHIFT: u32 = RECORD_SHIFT + RECORD_BITS;
+const SLOT_SHIFT: u32 = SLOT_GEN_SHIFT + SLOT_GEN_BITS;
+
+/// Slots of processes; slot 0 is nobody's.
+pub(crate) const SLOTS: usize = 1 << SLOT_BITS;
+
+/// Who holds a permit: a process's slot, for one of its generations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// From 1.
+    pub(crate) slot: u16,
+    /// Changes when the slot's process dies or another registers.
+    pub(crate) generation: u16,
+}
+
+impl Owner {
+    /// The generation that follows in a slot.
+    #[inline(always)]
+    pub(crate) const fn next_generation(generation: u16) -> u16 {
+        generation.wrapping_add(1) & mask(SLOT_GEN_BITS) as u16
+    }
+}
+
+/// One cell of a permit record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PermitCell {
+    /// Slot 0: the cell is free.
+    pub(crate) owner: Owner,
+    /// Low bits of the record's generation when it was taken.
+    pub(crate) record: u8,
+    /// How often the cell was taken; a free cell keeps it, so that no two
+    /// permits of a cell look alike before it has come round.
+    pub(crate) seq: u16,
+    /// The second at which a lease ends, on a circle; 0: no lease.
+    pub(crate) deadline: u32,
+}
+
+impl PermitCell {
+    #[inline(always)]
+    pub(crate) const fn pack(self) -> u64 {
+        (self.owner.slot as u64 & mask(SLOT_BITS)) << SLOT_SHIFT
+            | (self.owner.generation as u64 & mask(SLOT_GEN_BITS)) << SLOT_GEN_SHIFT
+            | (self.record as u64 & mask(RECORD_BITS)) << RECORD_SHIFT
+            | (self.seq as u64 & mask(SEQ_BITS)) << SEQ_SHIFT
+            | (self.deadline as u64 & mask(DEADLINE_BITS))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn unpack(word: u64) -> Self {
+        Self {
+            owner: Owner {
+                slot: (word >> SLOT_SHIFT) as u16,
+                generation: (word >> SLOT_GEN_SHIFT & mask(SLOT_GEN_BITS)) as u16,
+            },
+            record: (word >> RECORD_SHIFT & mask(RECORD_BITS)) as u8,
+            seq: (word >> SEQ_SHIFT & mask(SEQ_BITS)) as u16,
+            deadline: (word & mask(DEADLINE_BITS)) as u32,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_free(self) -> bool {
+        self.owner.slot == 0
+    }
+
+    /// The cell after whoever holds it has given it back.
+    #[inline(always)]
+    pub(crate) const fn freed(word: u64) -> u64 {
+        word & mask(SEQ_BITS) << SEQ_SHIFT
+    }
+
+    /// What of a record's generation a cell keeps.
+    #[inline(always)]
+    pub(crate) const fn record_of(generation: u16) -> u8 {
+        (generation & mask(RECORD_BITS) as u16) as u8
+    }
+
+    /// The deadline of a lease that ends at a second, rounded up, of the
+    /// region's clock. Never 0.
+    pub(crate) const fn deadline_at(second: u64) -> u32 {
+        let on_circle = (second & mask(DEADLINE_BITS)) as u32;
+        if on_circle == 0 { 1 } else { on_circle }
+    }
+
+    /// Whether a lease had ended by a second of the region's clock, told
+    /// rightly for half a circle: 24 days.
+    #[inline(always)]
+    pub(crate) const fn has_ended(self, second: u64) -> bool {
+        let since = (second as u32).wrapping_sub(self.deadline) & mask(DEADLINE_BITS) as u32;
+        self.deadline != 0 && since < 1 << (DEADLINE_BITS - 1)
     }
 }
 

@@ -7,11 +7,13 @@
 use std::path::Path;
 
 /// From the lowest to the highest; those of one row may use each other.
-const ROWS: [&[&str]; 13] = [
+const ROWS: [&[&str]; 15] = [
     &["sync"],
     &["word"],
     &["time", "error", "limit", "decision", "options"],
     &["window"],
+    &["slots"],
+    &["permits"],
     &["table"],
     &["hash"],
     &["layout"],

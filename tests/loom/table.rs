@@ -43,7 +43,7 @@ impl Model {
         loop {
             let place = match set.lookup(key) {
                 Some(place) => place,
-                None => set.insert(key, now, LONGEST).place?,
+                None => set.insert_window(key, now, LONGEST).place?,
             };
             match set.window(place).unwrap().acquire(1, &rules, now) {
                 Answer::Admitted(reading) => return Some(reading.used),

@@ -150,18 +150,18 @@ MUTANTS = {
     ),
     "evict-who-still-owes": (
         "src/table.rs",
-        "if newest.saturating_add(longest) > now && newest > 0 {",
-        "if false {",
+        "newest.saturating_add(longest) <= now || newest == 0\n",
+        "newest == newest\n",
     ),
     "evict-without-a-new-generation": (
-        "src/table.rs",
-        "let generation = next_generation(head.generation);",
-        "let generation = next_generation(head.generation).wrapping_sub(1);",
+        "src/word.rs",
+        "let generation = next_generation((head >> GEN_SHIFT) as u16) as u64;",
+        "let generation = (head >> GEN_SHIFT) as u16 as u64;",
     ),
     "evict-by-store": (
         "src/table.rs",
-        ".cas(word, freed.pack())\n                .then_some(",
-        ".store_relaxed_true(freed.pack())\n                .then_some(",
+        ".cas(word, freed)\n                .then_some(",
+        ".store_relaxed_true(freed)\n                .then_some(",
     ),
     "keep-using-an-evicted-record": (
         "src/window.rs",

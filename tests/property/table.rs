@@ -45,7 +45,7 @@ impl Model {
         };
         let inserted = match self.set().lookup(key) {
             Some(place) => found(place),
-            None => self.set().insert(key, now, LONGEST),
+            None => self.set().insert_window(key, now, LONGEST),
         };
         let used = inserted.place.map(|place| {
             match self.set().window(place).unwrap().acquire(1, &rules, now) {
