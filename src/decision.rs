@@ -10,6 +10,8 @@ pub enum Outcome {
     Allowed,
     /// The quota is spent. Nothing was charged.
     Limited,
+    /// As many requests are in flight as may be. Nothing was charged.
+    Busy,
     /// The table holds only keys that still owe and the region's policy is to
     /// deny. Nothing was charged.
     Full,
@@ -40,6 +42,11 @@ pub struct Decision {
     /// The request was allowed without being counted, because the table was
     /// full and the region's policy is to allow.
     pub untracked: bool,
+    /// Requests of the key in flight on the endpoint, this one included if it
+    /// was allowed; 0 where no permit was asked for.
+    pub in_flight: u32,
+    /// How many there may be; 0 where no permit was asked for.
+    pub max_in_flight: u32,
 }
 
 impl Decision {
@@ -56,6 +63,23 @@ impl Decision {
         self.policy.limit().saturating_sub(self.used)
     }
 
+    /// The answer to a request that found as many in flight as may be: with
+    /// what `quota`, a peek, says of the rest. When one ends cannot be known; a
+    /// second is the shortest wait that `Retry-After` can say.
+    #[cfg(feature = "std")]
+    pub(crate) fn busy(quota: Self, in_flight: u32, max: u32) -> Self {
+        let seconds = quota.retry_after_s.max(1);
+        Self {
+            outcome: Outcome::Busy,
+            retry_after_ms: quota.retry_after_ms.max(MS_PER_S),
+            retry_after_s: seconds,
+            reset_after_ms: u64::from(seconds).saturating_mul(MS_PER_S),
+            in_flight,
+            max_in_flight: max,
+            ..quota
+        }
+    }
+
     /// `slack` as in [`Decision::refused`].
     pub(crate) const fn allowed(policy: Policy, used: u32, reset: u64, slack: u64) -> Self {
         Self {
@@ -66,6 +90,8 @@ impl Decision {
             retry_after_s: 0,
             reset_after_ms: within_window(policy, reset, slack),
             untracked: false,
+            in_flight: 0,
+            max_in_flight: 0,
         }
     }
 
@@ -94,6 +120,8 @@ impl Decision {
             },
             reset_after_ms: seconds.saturating_mul(MS_PER_S),
             untracked: false,
+            in_flight: 0,
+            max_in_flight: 0,
         }
     }
 }

@@ -42,6 +42,25 @@ pub enum Error {
     },
     /// The plan has no tier of that name.
     Tier,
+    /// More permits than a record of the region has, or none.
+    Max {
+        /// The number asked for.
+        max: u32,
+        /// The region's greatest.
+        permit_cells: u32,
+    },
+    /// A lease of more than a day, or one where the caller supplies the time.
+    Lease {
+        /// The lease asked for, in milliseconds.
+        lease_ms: u32,
+    },
+    /// All slots of the region belong to processes that are alive.
+    Slots,
+    /// The system did not let this process register with the region.
+    Register {
+        /// The system's error number.
+        code: i32,
+    },
     /// The memory given is too small for the options.
     Memory {
         /// Bytes needed.
@@ -89,6 +108,23 @@ impl fmt::Display for Error {
             Self::Option { name, value, must } => {
                 write!(f, "{name} is {value}, but must be {must}")
             }
+            Self::Max { max, permit_cells } => write!(
+                f,
+                "max is {max}, but must be from 1 to the region's permit_cells, {permit_cells}"
+            ),
+            Self::Lease { lease_ms } => write!(
+                f,
+                "a lease of {lease_ms} ms cannot be had: it must be at most a day, and the region \
+                 must read its own clock"
+            ),
+            Self::Slots => write!(
+                f,
+                "all 1023 process slots of the region are taken by processes that are alive"
+            ),
+            Self::Register { code } => write!(
+                f,
+                "cannot register this process with the region: system error {code}"
+            ),
             Self::Tier => write!(f, "the plan has no such tier"),
             Self::Memory { needed, given } => write!(
                 f,

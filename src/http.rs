@@ -6,7 +6,9 @@
 //! - `legacy`: the contract's `X-RateLimit-Limit`, `-Remaining`, `-Reset`
 //!   (Unix seconds).
 //! - `ietf`: `RateLimit-Policy` and `RateLimit` of
-//!   draft-ietf-httpapi-ratelimit-headers-11; `t` is in seconds from now.
+//!   draft-ietf-httpapi-ratelimit-headers-11; `t` is in seconds from now. A
+//!   limit on requests in flight is a policy of its own, `"in-flight"`, in the
+//!   quota unit `concurrent-requests`.
 //! - A refusal has `Retry-After` (RFC 9110, seconds) besides, and its status
 //!   is 429 (RFC 6585) with `Content-Type: application/json`.
 
@@ -27,7 +29,7 @@ pub enum Flavour {
 
 /// The values that headers and body speak of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Response {
+pub struct Response<'a> {
     /// The policy's limit.
     pub limit: u32,
     /// Units left.
@@ -40,9 +42,24 @@ pub struct Response {
     pub reset_unix_ms: u64,
     /// Whole seconds to wait; 0: the request was allowed.
     pub retry_after_s: u32,
+    /// Whether it was refused for what is in flight.
+    pub busy: bool,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// How many there may be; 0: that was not asked.
+    pub max_in_flight: u32,
+    /// The endpoint they are on, as the plan has it.
+    pub endpoint: Option<&'a str>,
 }
 
-impl Response {
+impl<'a> Response<'a> {
+    /// The same, of a request that fell under an endpoint of the plan's.
+    #[must_use]
+    pub const fn on(mut self, endpoint: Option<&'a str>) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
     /// A decision's values, made at `unix_ms` of wall time.
     pub const fn new(decision: &Decision, unix_ms: u64) -> Self {
         Self {
@@ -53,8 +70,12 @@ impl Response {
             reset_unix_ms: unix_ms.saturating_add(decision.reset_after_ms),
             retry_after_s: match decision.outcome {
                 Outcome::Allowed => 0,
-                Outcome::Limited | Outcome::Full => decision.retry_after_s,
+                Outcome::Limited | Outcome::Busy | Outcome::Full => decision.retry_after_s,
             },
+            busy: matches!(decision.outcome, Outcome::Busy),
+            in_flight: decision.in_flight,
+            max_in_flight: decision.max_in_flight,
+            endpoint: None,
         }
     }
 
@@ -87,7 +108,19 @@ impl Response {
     /// The JSON error of a refusal into `out`; nothing for an allowed request.
     pub fn body(&self, out: &mut [u8]) -> usize {
         let mut text = Text::new(out);
-        if self.retry_after_s > 0 {
+        if self.busy {
+            text.push(r#"{"error":{"message":"Too many requests in flight"#);
+            if let Some(endpoint) = self.endpoint {
+                text.push(" on ");
+                text.escaped(endpoint);
+            }
+            text.push(": at most ");
+            text.number(self.max_in_flight.into());
+            text.push(" at a time. Please retry after ");
+            text.number(self.retry_after_s.into());
+            text.push(r#" seconds.","type":"rate_limit_error","#);
+            text.push(r#""code":"concurrency_limit_exceeded","param":null}}"#);
+        } else if self.retry_after_s > 0 {
             text.push(r#"{"error":{"message":"Rate limit exceeded. Please retry after "#);
             text.number(self.retry_after_s.into());
             text.push(r#" seconds.","type":"rate_limit_error","#);
@@ -123,12 +156,21 @@ impl Response {
                 text.number(self.limit.into());
                 text.push(";w=");
                 text.number(ceil_seconds(self.window_ms.into()));
+                if self.max_in_flight > 0 {
+                    text.push(", \"in-flight\";q=");
+                    text.number(self.max_in_flight.into());
+                    text.push(";qu=\"concurrent-requests\"");
+                }
             }
             Header::RateLimit => {
                 text.push("\"default\";r=");
                 text.number(self.remaining.into());
                 text.push(";t=");
                 text.number(ceil_seconds(self.reset_after_ms));
+                if self.max_in_flight > 0 {
+                    text.push(", \"in-flight\";r=");
+                    text.number(self.max_in_flight.saturating_sub(self.in_flight).into());
+                }
             }
         }
     }
@@ -184,6 +226,27 @@ impl<'a> Text<'a> {
         text.bytes().for_each(|byte| self.byte(byte));
     }
 
+    /// What may stand inside a JSON string (RFC 8259, 7).
+    fn escaped(&mut self, text: &str) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => {
+                    self.byte(b'\\');
+                    self.byte(byte);
+                }
+                0..0x20 => {
+                    self.push("\\u00");
+                    for digit in [byte >> 4, byte & 0xF] {
+                        let digit = HEX.get(usize::from(digit)).copied();
+                        self.byte(digit.unwrap_or(b'0'));
+                    }
+                }
+                _ => self.byte(byte),
+            }
+        }
+    }
+
     fn number(&mut self, value: u64) {
         // As many digits as the greatest number has, the last one first.
         let mut digits = [0_u8; 20];
@@ -210,15 +273,28 @@ mod tests {
     use super::*;
     use crate::limit::Policy;
 
-    const REFUSED: Response = Response {
+    const REFUSED: Response<'_> = Response {
         limit: 60,
         remaining: 0,
         window_ms: 60_000,
         reset_after_ms: 12_000,
         reset_unix_ms: 1_700_000_012_001,
         retry_after_s: 12,
+        busy: false,
+        in_flight: 0,
+        max_in_flight: 0,
+        endpoint: None,
     };
-    const ALLOWED: Response = Response {
+    const BUSY: Response<'_> = Response {
+        remaining: 45,
+        retry_after_s: 1,
+        busy: true,
+        in_flight: 3,
+        max_in_flight: 3,
+        endpoint: Some("/video-analyses"),
+        ..REFUSED
+    };
+    const ALLOWED: Response<'_> = Response {
         remaining: 45,
         retry_after_s: 0,
         ..REFUSED

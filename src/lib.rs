@@ -33,7 +33,7 @@
 //! | `hash` | from a key to its hash |
 //! | `layout` | offsets in a region; pure |
 //! | `region` | bytes to words; the core's only `unsafe` |
-//! | `clock`, `shm` | readings and region files (feature `std`) |
+//! | `clock`, `shm`, `process` | readings, region files, who holds permits (feature `std`) |
 //! | `limiter` | what a gateway calls |
 //! | `plan` | tiers and endpoints (plan files with `std`) |
 //! | `http` | headers and bodies, into a caller's buffer |
@@ -67,6 +67,8 @@ mod options;
 mod permits;
 #[cfg(not(loom))]
 pub mod plan;
+#[cfg(all(feature = "std", not(loom)))]
+mod process;
 #[cfg(not(loom))]
 mod region;
 #[cfg(all(feature = "std", not(loom)))]
@@ -88,6 +90,6 @@ pub use shm::OpenError;
 #[cfg(not(loom))]
 pub use {
     decision::{Decision, Outcome},
-    limiter::{Limiter, Request, Stats},
+    limiter::{Acquired, Held, Limiter, Permit, Released, Request, Stats},
     options::{ClockKind, OnFull, Options},
 };

@@ -19,6 +19,11 @@ use crate::word::Cell;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
+mod permit;
+pub use permit::{Acquired, Held, Permit, Released};
+
+#[cfg(feature = "std")]
+use crate::process::Process;
 #[cfg(feature = "std")]
 use crate::{clock, shm};
 #[cfg(feature = "std")]
@@ -60,6 +65,10 @@ pub struct Stats {
     pub evicted: u64,
     /// Checks answered by the region's [`OnFull`].
     pub full: u64,
+    /// Keys and classes the region can hold permits of at one time.
+    pub permit_capacity: u64,
+    /// Most permits of a key and class.
+    pub permit_cells: u32,
     /// Size of the region in bytes.
     pub bytes: u64,
     /// Cells of each ring.
@@ -78,6 +87,10 @@ pub struct Stats {
 /// mapped itself are `Limiter<'static>`.
 pub struct Limiter<'m> {
     region: Region,
+    /// This process among the holders of permits; `None`: the system has no
+    /// memory for it.
+    #[cfg(feature = "std")]
+    process: Option<Process>,
     /// Keeps the region's memory; never read.
     #[cfg(feature = "std")]
     _mapping: Option<shm::Mapping>,
@@ -110,10 +123,11 @@ impl Limiter<'static> {
         shm::private(options).map(Self::mapped)
     }
 
-    fn mapped((region, mapping): (Region, shm::Mapping)) -> Self {
+    fn mapped(opened: shm::Opened) -> Self {
         Self {
-            region,
-            _mapping: Some(mapping),
+            region: opened.region,
+            process: Process::new(opened.file),
+            _mapping: Some(opened.mapping),
             _memory: PhantomData,
         }
     }
@@ -205,6 +219,8 @@ impl<'m> Limiter<'m> {
         let limiter = Self {
             region: Region::in_memory(memory, Self::settings(options)?)?,
             #[cfg(feature = "std")]
+            process: Process::new(None),
+            #[cfg(feature = "std")]
             _mapping: None,
             _memory: PhantomData,
         };
@@ -291,6 +307,8 @@ impl<'m> Limiter<'m> {
             inserted,
             evicted,
             full: header.full.load_relaxed(),
+            permit_capacity: settings.geometry.permit_ways(),
+            permit_cells: settings.geometry.permit_cells,
             bytes: settings.bytes().unwrap_or_default() as u64,
             cells: settings.geometry.cells,
             max_window_ms: settings.max_window_ms,

@@ -1,7 +1,7 @@
 //! What a region is asked to be.
 
 use crate::error::Error;
-use crate::word::MAX_CELLS;
+use crate::word::{MAX_CELLS, MAX_PERMIT_CELLS};
 
 /// Whose clock a region counts time by. All who share a region share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ pub struct Options {
     pub(crate) on_full: Option<OnFull>,
     pub(crate) mode: Option<u32>,
     pub(crate) secret: Option<[u64; 2]>,
+    pub(crate) permit_keys: Option<u64>,
+    pub(crate) permit_cells: Option<u32>,
 }
 
 impl Options {
@@ -50,6 +52,10 @@ impl Options {
     pub const DEFAULT_MAX_WINDOW_MS: u32 = 60_000;
     /// Default of [`Options::mode`].
     pub const DEFAULT_MODE: u32 = 0o600;
+    /// Default of [`Options::permit_keys`], or `keys` if that is less.
+    pub const DEFAULT_PERMIT_KEYS: u64 = 4096;
+    /// Default of [`Options::permit_cells`].
+    pub const DEFAULT_PERMIT_CELLS: u32 = 16;
 
     const MIN_CELLS: u32 = 8;
     /// 2^32 keys need more memory than hosts have, and their arithmetic still
@@ -66,6 +72,8 @@ impl Options {
             on_full: None,
             mode: None,
             secret: None,
+            permit_keys: None,
+            permit_cells: None,
         }
     }
 
@@ -124,6 +132,28 @@ impl Options {
         self
     }
 
+    /// Keys with requests in flight at one time, each counted once for every
+    /// class it has them in, 1…2^32. The table has room for twice as many.
+    #[must_use]
+    pub const fn permit_keys(mut self, keys: u64) -> Self {
+        self.permit_keys = Some(keys);
+        self
+    }
+
+    /// Most permits of a key and class, a multiple of 8, 8…256. Memory per key
+    /// in flight is about 16 bytes × (`permit_cells` + 2).
+    #[must_use]
+    pub const fn permit_cells(mut self, cells: u32) -> Self {
+        self.permit_cells = Some(cells);
+        self
+    }
+
+    pub(crate) fn permit_keys_or_default(&self) -> u64 {
+        let keys = self.keys.unwrap_or(Self::DEFAULT_KEYS);
+        self.permit_keys
+            .unwrap_or(keys.min(Self::DEFAULT_PERMIT_KEYS))
+    }
+
     /// # Errors
     /// [`Error::Option`] names the option that is out of its range.
     pub(crate) fn validate(&self) -> Result<(), Error> {
@@ -132,6 +162,18 @@ impl Options {
             Self {
                 keys: Some(keys), ..
             } if keys == 0 || keys > Self::MAX_KEYS => wrong("keys", keys, "from 1 to 2^32"),
+            Self {
+                permit_keys: Some(keys),
+                ..
+            } if keys == 0 || keys > Self::MAX_KEYS => wrong("permit_keys", keys, "from 1 to 2^32"),
+            Self {
+                permit_cells: Some(cells),
+                ..
+            } if !cells.is_multiple_of(8) || !(8..=MAX_PERMIT_CELLS).contains(&cells) => wrong(
+                "permit_cells",
+                cells.into(),
+                "a multiple of 8 from 8 to 256",
+            ),
             Self {
                 cells: Some(cells), ..
             } if !cells.is_power_of_two() || !(Self::MIN_CELLS..=MAX_CELLS).contains(&cells) => {

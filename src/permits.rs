@@ -51,7 +51,8 @@
 //!   (`a_lowered_limit_counts_what_is_beyond_it`)
 //! - **M3** Busy is true: no cell changed between the two readings, for `seq`
 //!   would have, so at the moment between them `max` were held.
-//!   (`a_release_and_an_acquisition_are_not_busy`)
+//!   (`a_release_and_an_acquisition_are_not_busy`,
+//!   `a_reading_that_mixes_two_moments_is_taken_again`)
 //! - **M4** No permit is lost to an eviction: taking one changes head, so the
 //!   CAS that evicts fails, or comes first and is seen.
 //!   (`eviction_races_an_acquisition`)
@@ -66,13 +67,12 @@
 //! |---|---|
 //! | M1: take by a store | `two_threads_want_the_last_permit` |
 //! | M2: ignore what is held beyond a lowered limit | `a_lowered_limit_counts_what_is_beyond_it` |
-//! | M3: busy after one reading | `a_release_and_an_acquisition_are_not_busy` |
-//! | M3: take a cell without a new `seq` | `a_release_and_an_acquisition_are_not_busy` |
+//! | M3: busy after one reading | `a_reading_that_mixes_two_moments_is_taken_again` |
+//! | M3, M5: take a cell without a new `seq` | `a_late_release_meets_a_new_holder` |
 //! | M4: take without a stamp; keep a cell of an evicted record | `eviction_races_an_acquisition` |
 //! | M4: take from a later owner | `eviction_races_an_acquisition` |
 //! | M4: evict while permits are held | `eviction_races_an_acquisition` |
 //! | M5: release by a store; forget `seq` when freeing | `a_late_release_meets_a_new_holder` |
-//! | S1: register without the lock | `a_starting_process_is_not_judged_dead` |
 //!
 //! # Progress
 //! Lock-free. A release is wait-free.
@@ -87,10 +87,7 @@
 //! stay. Whoever may write the region may forge permits.
 
 use crate::sync::{Pause, TRIES, Word};
-use crate::word::{Owner, PermitCell, PermitHead};
-
-/// Most cells of a record.
-pub(crate) const MAX_CELLS: u32 = 256;
+use crate::word::{MAX_PERMIT_CELLS, Owner, PermitCell, PermitHead};
 
 /// What is known of owners and of time.
 pub(crate) trait Judge {
@@ -147,7 +144,7 @@ pub(crate) struct Permits<'a> {
 impl<'a> Permits<'a> {
     #[inline(always)]
     pub(crate) fn new(head: &'a Word, cells: &'a [Word], generation: u16) -> Self {
-        debug_assert!(cells.len() <= MAX_CELLS as usize);
+        debug_assert!(cells.len() <= MAX_PERMIT_CELLS as usize);
         Self {
             head,
             cells,
@@ -255,7 +252,7 @@ impl<'a> Permits<'a> {
             }
         }
         let cells = self.first(top);
-        let mut seen = [0; MAX_CELLS as usize];
+        let mut seen = [0; MAX_PERMIT_CELLS as usize];
         let mut held = 0_u32;
         for (cell, seen) in cells.iter().zip(&mut seen) {
             *seen = cell.load_acquire();

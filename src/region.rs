@@ -24,12 +24,14 @@
 
 use crate::error::Error;
 use crate::hash::Secret;
+use crate::layout::{ALIGN, BYTE_ORDER, Geometry, HEADER, LINE, MAGIC, PERMIT_WAYS, VERSION};
 #[cfg(feature = "std")]
-use crate::layout::sets_for;
-use crate::layout::{ALIGN, BYTE_ORDER, Geometry, HEADER, LINE, MAGIC, VERSION};
+use crate::layout::{permit_sets_for, sets_for};
 use crate::options::{ClockKind, OnFull, Options};
+use crate::slots::Slots;
 use crate::sync::Word;
 use crate::table::{Set, WAYS, WAYS_IN_LINE, Way};
+use crate::word::SLOTS;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
@@ -52,18 +54,22 @@ pub(crate) struct Header {
     pub(crate) inserted: CachePadded<Word>,
     pub(crate) evicted: Word,
     pub(crate) full: CachePadded<Word>,
+    /// Registrations so far: slots are taken in turn.
+    pub(crate) turn: CachePadded<Word>,
 }
 
 const _: () = assert!(size_of::<Header>() <= HEADER);
 const _: () = assert!(align_of::<Header>() <= ALIGN);
 
-const SETTINGS: usize = 13;
+const SETTINGS: usize = 15;
 
 /// What a region is, fixed when it is created.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     /// Active keys asked for when the region was created.
     pub(crate) keys: u64,
+    /// Keys in flight asked for.
+    pub(crate) permit_keys: u64,
     pub(crate) geometry: Geometry,
     pub(crate) max_window_ms: u32,
     pub(crate) clock: ClockKind,
@@ -96,6 +102,7 @@ impl Settings {
     pub(crate) fn new(options: &Options, secret: Secret) -> Result<Self, Error> {
         Ok(Self {
             keys: options.keys.unwrap_or(Options::DEFAULT_KEYS),
+            permit_keys: options.permit_keys_or_default(),
             geometry: Geometry::of(options)?,
             max_window_ms: options
                 .max_window_ms
@@ -129,6 +136,8 @@ impl Settings {
             self.boot[1],
             self.time_namespace,
             self.keys,
+            self.permit_keys,
+            self.geometry.permit_cells.into(),
         ]
     }
 
@@ -148,18 +157,24 @@ impl Settings {
             b1,
             ns,
             keys,
+            permit_keys,
+            permit_cells,
         ] = words;
         let narrow =
             |name, value: u64| u32::try_from(value).map_err(|_| Damage::Value(name, value));
         let geometry = Geometry {
             sets: narrow("sets", sets)?,
             cells: narrow("cells", cells)?,
+            permit_sets: permit_sets_for(permit_keys),
+            permit_cells: narrow("permit_cells", permit_cells)?,
         };
         let max_window_ms = narrow("max_window_ms", max_window)?;
         let options = Options::new()
             .keys(keys)
             .cells(geometry.cells)
-            .max_window_ms(max_window_ms);
+            .max_window_ms(max_window_ms)
+            .permit_keys(permit_keys)
+            .permit_cells(geometry.permit_cells);
         match options.validate() {
             Err(Error::Option { name, value, .. }) => return Err(Damage::Value(name, value)),
             _ if geometry.sets != sets_for(keys) => return Err(Damage::Value("sets", sets)),
@@ -167,6 +182,7 @@ impl Settings {
         }
         let settings = Self {
             keys,
+            permit_keys,
             geometry,
             max_window_ms,
             clock: match clock {
@@ -291,20 +307,60 @@ impl Region {
     pub(crate) fn set(&self, index: u32) -> Set<'_> {
         let geometry = self.settings.geometry;
         debug_assert!(index < geometry.sets);
-        let (ways, rings, latest) = geometry.set(index);
-        // SAFETY: R1: `geometry.set` of an index below `sets` stays inside
-        // `geometry.bytes()`, and its offsets are multiples of a cache line;
-        // R2: those bytes are words.
+        // SAFETY: `geometry.set` of an index below `sets` stays inside
+        // `geometry.bytes()`, with so many ways and words.
+        unsafe {
+            let words = geometry.ring_words();
+            self.set_at(geometry.set(index), WAYS, words, geometry.cells as usize)
+        }
+    }
+
+    /// One set of permits; `index` is below the geometry's `permit_sets`.
+    #[inline(always)]
+    pub(crate) fn permit_set(&self, index: u32) -> Set<'_> {
+        let geometry = self.settings.geometry;
+        debug_assert!(index < geometry.permit_sets);
+        let cells = geometry.permit_cells as usize;
+        // SAFETY: as in `set`, by `geometry.permit_set`.
+        unsafe {
+            let words = geometry.permit_words();
+            self.set_at(geometry.permit_set(index), PERMIT_WAYS, words, cells)
+        }
+    }
+
+    /// # Safety
+    /// The offsets are those of a set of the geometry's, with so many ways and
+    /// words.
+    #[inline(always)]
+    unsafe fn set_at(
+        &self,
+        (ways, words, latest): (usize, usize, usize),
+        way_count: usize,
+        word_count: usize,
+        cells: usize,
+    ) -> Set<'_> {
+        // SAFETY: R1: inside `geometry.bytes()`, as the caller promises, and
+        // offsets are multiples of a cache line; R2: those bytes are words.
         unsafe {
             let ways = self.base.add(ways).cast::<Way>();
-            let rings = self.base.add(rings).cast::<Word>();
+            let words = self.base.add(words).cast::<Word>();
             let latest = self.base.add(latest).cast::<Word>();
             Set::new(
                 latest.as_ref(),
-                core::slice::from_raw_parts(ways.as_ptr(), WAYS),
-                core::slice::from_raw_parts(rings.as_ptr(), geometry.ring_words()),
-                geometry.cells as usize,
+                core::slice::from_raw_parts(ways.as_ptr(), way_count),
+                core::slice::from_raw_parts(words.as_ptr(), word_count),
+                cells,
             )
+        }
+    }
+
+    /// The slots of processes.
+    #[inline(always)]
+    pub(crate) fn slots(&self) -> Slots<'_> {
+        // SAFETY: R1: they follow the header; R2: they are words.
+        unsafe {
+            let slots = self.base.add(HEADER).cast::<Word>();
+            Slots(core::slice::from_raw_parts(slots.as_ptr(), SLOTS))
         }
     }
 
@@ -322,6 +378,18 @@ impl Region {
         for line in 0..usize::from(WAYS_IN_LINE) {
             self.prefetch_line(fronts.wrapping_add(line.wrapping_mul(LINE)));
         }
+    }
+
+    /// As [`Region::prefetch`], for a set of permits: the tags, and the permits
+    /// of the first way, which is where the record most often is.
+    #[inline(always)]
+    pub(crate) fn prefetch_permits(&self, set: u32, way: u8) {
+        let geometry = self.settings.geometry;
+        let (ways, permits, _) = geometry.permit_set(set);
+        let way = usize::from(way) & PERMIT_WAYS.wrapping_sub(1);
+        let record = (geometry.permit_cells as usize).wrapping_mul(size_of::<Word>());
+        self.prefetch_line(ways.wrapping_add(way.wrapping_mul(size_of::<Way>())));
+        self.prefetch_line(permits.wrapping_add(way.wrapping_mul(record)));
     }
 
     #[inline(always)]

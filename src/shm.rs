@@ -202,8 +202,16 @@ impl Drop for Mapping {
     }
 }
 
+/// A region, and what it needs for as long as it is used.
+pub(crate) struct Opened {
+    pub(crate) region: Region,
+    pub(crate) mapping: Mapping,
+    /// Open for as long as this process holds permits; `None`: no file.
+    pub(crate) file: Option<File>,
+}
+
 /// A region in memory of this process alone.
-pub(crate) fn private(options: &Options) -> Result<(Region, Mapping), OpenError> {
+pub(crate) fn private(options: &Options) -> Result<Opened, OpenError> {
     let settings = settings(options, Path::new(""))?;
     let path = PathBuf::new();
     let mapping = match settings.bytes() {
@@ -218,11 +226,15 @@ pub(crate) fn private(options: &Options) -> Result<(Region, Mapping), OpenError>
     // SAFETY: the two are returned together.
     let region = unsafe { mapping.region(settings) };
     start(&region);
-    Ok((region, mapping))
+    Ok(Opened {
+        region,
+        mapping,
+        file: None,
+    })
 }
 
 /// The region of all processes that open `path`, created if there is none.
-pub(crate) fn open(path: &Path, options: &Options) -> Result<(Region, Mapping), OpenError> {
+pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
     options.validate()?;
     if path.file_name().is_none() {
         let nameless = io::ErrorKind::InvalidInput.into();
@@ -237,7 +249,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(Region, Mapping), 
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path);
         let opened = match existing {
-            Ok(file) => attach(path, &file, options)?,
+            Ok(file) => attach(path, file, options)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, options)?,
             Err(error) => return Err(failed(path, "open the region")(error)),
         };
@@ -261,11 +273,7 @@ fn failed(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> OpenError {
 }
 
 /// `None`: the path no longer leads to this file; try again.
-fn attach(
-    path: &Path,
-    file: &File,
-    options: &Options,
-) -> Result<Option<(Region, Mapping)>, OpenError> {
+fn attach(path: &Path, file: File, options: &Options) -> Result<Option<Opened>, OpenError> {
     let metadata = file
         .metadata()
         .map_err(failed(path, "examine the region"))?;
@@ -282,7 +290,7 @@ fn attach(
         return Err(format(too_short()));
     }
     let len = usize::try_from(length).map_err(|_| format(too_short()))?;
-    let mapping = Mapping::new(Some(file), len).map_err(failed(path, "map the region"))?;
+    let mapping = Mapping::new(Some(&file), len).map_err(failed(path, "map the region"))?;
     // SAFETY: the mapping has `length` bytes, at least a header.
     let settings = match unsafe { Region::read_header(mapping.base, length) } {
         Ok(settings) => settings,
@@ -290,16 +298,20 @@ fn attach(
     };
     let (boot, time_namespace) = host(path)?;
     if settings.boot != boot {
-        return replace(path, file, options);
+        return replace(path, &file, options);
     }
     agree(path, &settings, options, time_namespace)?;
     // A hole in the file would be SIGBUS once memory is full.
     if metadata.blocks().saturating_mul(512) < length {
-        reserve(file, length).map_err(failed(path, "reserve the region's memory"))?;
+        reserve(&file, length).map_err(failed(path, "reserve the region's memory"))?;
     }
     // SAFETY: the two are returned together.
     let region = unsafe { mapping.region(settings) };
-    Ok(Some((region, mapping)))
+    Ok(Some(Opened {
+        region,
+        mapping,
+        file: Some(file),
+    }))
 }
 
 fn damaged(path: &Path, length: u64, damage: Damage) -> OpenError {
@@ -334,6 +346,12 @@ fn agree(
 ) -> Result<(), OpenError> {
     let pairs = [
         ("keys", settings.keys, options.keys),
+        ("permit_keys", settings.permit_keys, options.permit_keys),
+        (
+            "permit_cells",
+            settings.geometry.permit_cells.into(),
+            options.permit_cells.map(u64::from),
+        ),
         (
             "cells",
             settings.geometry.cells.into(),
@@ -375,10 +393,10 @@ fn agree(
 }
 
 /// `None`: somebody else created the file first; try again.
-fn create(path: &Path, options: &Options) -> Result<Option<(Region, Mapping)>, OpenError> {
+fn create(path: &Path, options: &Options) -> Result<Option<Opened>, OpenError> {
     let draft = Draft::new(path, options)?;
     match draft.link(path) {
-        Ok(()) => Ok(Some(draft.opened)),
+        Ok(()) => Ok(Some(draft.into_opened())),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(failed(path, "create the region")(error)),
     }
@@ -386,11 +404,7 @@ fn create(path: &Path, options: &Options) -> Result<Option<(Region, Mapping)>, O
 
 /// Puts a new region in the place of `old`, which is from before a reboot.
 /// `None`: somebody else has; try again.
-fn replace(
-    path: &Path,
-    old: &File,
-    options: &Options,
-) -> Result<Option<(Region, Mapping)>, OpenError> {
+fn replace(path: &Path, old: &File, options: &Options) -> Result<Option<Opened>, OpenError> {
     // SAFETY: locks a descriptor we hold; released when it is closed.
     if unsafe { libc::flock(old.as_raw_fd(), libc::LOCK_EX) } != 0 {
         return Err(failed(path, "lock the region")(io::Error::last_os_error()));
@@ -408,7 +422,7 @@ fn replace(
         .link(&name.0)
         .and_then(|()| fs::rename(&name.0, path))
         .map_err(failed(path, "replace the region"))?;
-    Ok(Some(draft.opened))
+    Ok(Some(draft.into_opened()))
 }
 
 /// A region that nobody else can see yet.
@@ -416,7 +430,8 @@ struct Draft {
     file: File,
     /// The file's name for now, where the file system has no files without.
     name: Option<TemporaryName>,
-    opened: (Region, Mapping),
+    region: Region,
+    mapping: Mapping,
 }
 
 /// A name that is removed when dropped. After the file was renamed there is
@@ -464,9 +479,22 @@ impl Draft {
             }
             Err(error) => return Err(failed(path, "create the region")(error)),
         };
-        let opened = Self::fill(&file, settings, options)
+        let (region, mapping) = Self::fill(&file, settings, options)
             .map_err(failed(path, "reserve the region's memory"))?;
-        Ok(Self { file, name, opened })
+        Ok(Self {
+            file,
+            name,
+            region,
+            mapping,
+        })
+    }
+
+    fn into_opened(self) -> Opened {
+        Opened {
+            region: self.region,
+            mapping: self.mapping,
+            file: Some(self.file),
+        }
     }
 
     fn fill(file: &File, settings: Settings, options: &Options) -> io::Result<(Region, Mapping)> {

@@ -16,10 +16,10 @@
 //!   holds the lock; if nobody does, CAS the generation to the next.
 //!
 //! # Invariants
-//! - **S1** A generation that was seen before the lock was seen free belonged
-//!   to somebody who had let go of it: whoever registers holds the lock before
-//!   there is a generation of its own. The CAS from the generation seen voids
-//!   no other. (`a_starting_process_is_not_judged_dead`)
+//! - **S1** Nobody who is alive is judged dead: whoever registers holds the
+//!   lock before there is a permit of its generation, and only owners of
+//!   permits are judged. The CAS from the owner's generation voids no other.
+//!   (`a_starting_process_is_not_judged_dead`)
 //! - **S2** Whoever meets a permit sees a generation of its slot at least as
 //!   new: it was published before the permit was.
 //!

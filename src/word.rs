@@ -310,3 +310,6 @@ pub(crate) const MAX_LIMIT: u32 = 1 << (COUNT_BITS - 1);
 
 /// Most cells of a ring: `live` must be able to count all but one of them.
 pub(crate) const MAX_CELLS: u32 = 1 << LIVE_BITS;
+
+/// Most permits of a record: a permit's place names its cell in a byte.
+pub(crate) const MAX_PERMIT_CELLS: u32 = 1 << 8;

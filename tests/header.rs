@@ -14,8 +14,18 @@ fn the_committed_header_is_what_the_sources_generate() {
     config.cpp_compat = true;
     let ffi = root.join("src/ffi");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    // The header's order: codes, the region, checks, plans, responses.
-    for file in ["code", "last_error", "handle", "check", "plan", "response"] {
+    // The header's order: codes, the region, checks, permits, plans, admission,
+    // responses.
+    for file in [
+        "code",
+        "last_error",
+        "handle",
+        "check",
+        "permit",
+        "plan",
+        "admit",
+        "response",
+    ] {
         builder = builder.with_src(ffi.join(file).with_extension("rs"));
     }
     let mut generated = Vec::new();

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 /// From the lowest to the highest; those of one row may use each other.
-const ROWS: [&[&str]; 15] = [
+const ROWS: [&[&str]; 16] = [
     &["sync"],
     &["word"],
     &["time", "error", "limit", "decision", "options"],
@@ -19,6 +19,7 @@ const ROWS: [&[&str]; 15] = [
     &["layout"],
     &["region"],
     &["clock", "shm"],
+    &["process"],
     &["limiter"],
     &["plan"],
     &["http"],
@@ -27,7 +28,7 @@ const ROWS: [&[&str]; 15] = [
 /// Neighbours that do not know each other, whatever their order.
 const STRANGERS: [(&str, &str); 1] = [("http", "plan")];
 /// Where the names come from that the crate's root gives to its users.
-const EXPORTS: [(&str, &str); 11] = [
+const EXPORTS: [(&str, &str); 15] = [
     ("Error", "error"),
     ("Policy", "limit"),
     ("Decision", "decision"),
@@ -38,10 +39,14 @@ const EXPORTS: [(&str, &str); 11] = [
     ("OpenError", "shm"),
     ("Limiter", "limiter"),
     ("Request", "limiter"),
+    ("Acquired", "limiter"),
+    ("Held", "limiter"),
+    ("Permit", "limiter"),
+    ("Released", "limiter"),
     ("Stats", "limiter"),
 ];
 const ATOMICS: [&str; 1] = ["sync"];
-const UNSAFE: [&str; 4] = ["region", "clock", "shm", "ffi"];
+const UNSAFE: [&str; 5] = ["region", "clock", "shm", "process", "ffi"];
 
 /// A source file, by its layer; its code has no comments, no strings' contents
 /// and no tests.

@@ -1,6 +1,6 @@
 //! Checks: may this key do this now?
 
-use super::code::{MAVERA_RL_ALLOWED, MAVERA_RL_FULL, MAVERA_RL_LIMITED};
+use super::code::{MAVERA_RL_ALLOWED, MAVERA_RL_BUSY, MAVERA_RL_FULL, MAVERA_RL_LIMITED};
 use super::handle::Handle;
 use super::sized::{Room, read, room, sized};
 use super::{Answer, Fault, key_bytes};
@@ -8,7 +8,7 @@ use crate::decision::{Decision as Answered, Outcome};
 use crate::error::Error;
 use crate::limit::Policy as Limit;
 use crate::limiter::{Limiter, Request as Asked};
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 
 /// A limit: at most limit units in any span of window_ms milliseconds. It is
 /// passed with every call, so a key's tier changes by passing another limit,
@@ -33,7 +33,7 @@ sized!(Policy, "policy");
 pub struct Decision {
     /// sizeof(mavera_rl_decision); set it before the call
     pub size: usize,
-    /// MAVERA_RL_ALLOWED, _LIMITED or _FULL; in a batch also a negative error
+    /// MAVERA_RL_ALLOWED, _LIMITED, _BUSY or _FULL; in a batch also a negative error
     pub outcome: i32,
     /// The limit asked about
     pub limit: u32,
@@ -55,8 +55,16 @@ pub struct Decision {
     pub reset_unix_ms: u64,
     /// 1: allowed without being counted, because the table was full
     pub untracked: u32,
+    /// Requests of the key in flight on the endpoint, this one included if it
+    /// was allowed; 0 where no permit was asked for
+    pub in_flight: u32,
+    /// How many there may be; 0 where no permit was asked for
+    pub max_in_flight: u32,
     /// 0
     pub reserved: u32,
+    /// The endpoint by the plan's name, which lives as long as the plan; NULL
+    /// where no permit was asked for
+    pub endpoint: *const c_char,
 }
 sized!(Decision, "out", untracked);
 
@@ -81,7 +89,7 @@ sized!(Request, "requests");
 
 /// What time a decision was made.
 #[derive(Clone, Copy)]
-enum Now {
+pub(super) enum Now {
     #[cfg(feature = "std")]
     Read,
     Given(u64),
@@ -93,7 +101,7 @@ impl Now {
         not(feature = "std"),
         expect(unused_variables, reason = "there is no clock that could be late")
     )]
-    fn unix_ms(self, handle: &Handle) -> u64 {
+    pub(super) fn unix_ms(self, handle: &Handle) -> u64 {
         match self {
             #[cfg(feature = "std")]
             Self::Read => crate::clock::unix_ms().saturating_add(handle.wall_slack_ms.into()),
@@ -102,16 +110,17 @@ impl Now {
     }
 }
 
-fn code_of(outcome: Outcome) -> c_int {
+pub(super) fn code_of(outcome: Outcome) -> c_int {
     match outcome {
         Outcome::Allowed => MAVERA_RL_ALLOWED,
         Outcome::Limited => MAVERA_RL_LIMITED,
+        Outcome::Busy => MAVERA_RL_BUSY,
         Outcome::Full => MAVERA_RL_FULL,
     }
 }
 
 impl Decision {
-    fn new(answered: &Answered, unix_ms: u64) -> Self {
+    pub(super) fn new(answered: &Answered, unix_ms: u64) -> Self {
         Self {
             size: size_of::<Self>(),
             outcome: code_of(answered.outcome),
@@ -124,7 +133,10 @@ impl Decision {
             reset_after_ms: answered.reset_after_ms,
             reset_unix_ms: unix_ms.saturating_add(answered.reset_after_ms),
             untracked: answered.untracked.into(),
+            in_flight: answered.in_flight,
+            max_in_flight: answered.max_in_flight,
             reserved: 0,
+            endpoint: core::ptr::null(),
         }
     }
 }
@@ -513,7 +525,10 @@ impl Decision {
             reset_after_ms: 0,
             reset_unix_ms: 0,
             untracked: 0,
+            in_flight: 0,
+            max_in_flight: 0,
             reserved: 0,
+            endpoint: core::ptr::null(),
         }
     }
 }

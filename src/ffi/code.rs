@@ -7,9 +7,15 @@ use core::ffi::{c_char, c_int};
 pub const MAVERA_RL_ALLOWED: c_int = 0;
 /// Refused: the quota is spent.
 pub const MAVERA_RL_LIMITED: c_int = 1;
-/// Refused: the table holds only keys that still owe, and the region's policy
-/// is to deny.
+/// Refused: as many requests are in flight as may be.
+pub const MAVERA_RL_BUSY: c_int = 2;
+/// Refused: the table holds only keys that still owe, or permits that are all
+/// held, and the region's policy is to deny.
 pub const MAVERA_RL_FULL: c_int = 3;
+/// Of mavera_rl_release: nothing was changed, for the permit was not held: it
+/// had been given back, its lease had ended and somebody has it, or another
+/// process took it.
+pub const MAVERA_RL_NOT_HELD: c_int = 4;
 
 /// An argument is NULL or out of its range.
 pub const MAVERA_RL_EINVAL: c_int = -1;
@@ -34,6 +40,9 @@ pub const MAVERA_RL_EMISMATCH: c_int = -9;
 pub const MAVERA_RL_EPLAN: c_int = -10;
 /// The plan has no such tier, key or index.
 pub const MAVERA_RL_ENOENT: c_int = -11;
+/// All process slots of the region are taken by processes that are alive, or
+/// the system did not let this one register.
+pub const MAVERA_RL_ESLOTS: c_int = -13;
 /// A defect of the library was caught; the handle answers this from then on.
 pub const MAVERA_RL_EINTERNAL: c_int = -12;
 
@@ -47,7 +56,9 @@ pub extern "C" fn mavera_rl_strerror(code: c_int) -> *const c_char {
     let text = match code {
         MAVERA_RL_ALLOWED => c"allowed",
         MAVERA_RL_LIMITED => c"refused: the quota is spent",
+        MAVERA_RL_BUSY => c"refused: as many requests are in flight as may be",
         MAVERA_RL_FULL => c"refused: the table holds only keys that still owe",
+        MAVERA_RL_NOT_HELD => c"the permit was not held: nothing was changed",
         MAVERA_RL_EINVAL => c"an argument is NULL or out of its range",
         MAVERA_RL_ESIZE => c"a struct's size is too small or its unknown tail is not zero",
         MAVERA_RL_ECOST => c"the cost exceeds the limit: no wait would ever be enough",
@@ -59,6 +70,7 @@ pub extern "C" fn mavera_rl_strerror(code: c_int) -> *const c_char {
         MAVERA_RL_EMISMATCH => c"an option differs from what the existing region has",
         MAVERA_RL_EPLAN => c"the plan file cannot be read or has a fault",
         MAVERA_RL_ENOENT => c"the plan has no such tier, key or index",
+        MAVERA_RL_ESLOTS => c"no process slot of the region could be had",
         MAVERA_RL_EINTERNAL => c"a defect of the library was caught",
         _ => c"unknown code",
     };
@@ -67,7 +79,12 @@ pub extern "C" fn mavera_rl_strerror(code: c_int) -> *const c_char {
 
 pub(super) fn of_error(error: &Error) -> c_int {
     match error {
-        Error::Limit { .. } | Error::Window { .. } | Error::Option { .. } => MAVERA_RL_EINVAL,
+        Error::Limit { .. }
+        | Error::Window { .. }
+        | Error::Option { .. }
+        | Error::Max { .. }
+        | Error::Lease { .. } => MAVERA_RL_EINVAL,
+        Error::Slots | Error::Register { .. } => MAVERA_RL_ESLOTS,
         Error::Cost { .. } => MAVERA_RL_ECOST,
         Error::Clock { .. } => MAVERA_RL_ECLOCK,
         Error::Tier => MAVERA_RL_ENOENT,

@@ -60,6 +60,14 @@ pub struct COptions {
     /// Secret that keys are hashed with. All zero: drawn from the system. The
     /// freestanding library needs one, and it must be random.
     pub secret: [u8; 16],
+    /// Keys with requests in flight at one time, each counted once for every
+    /// class, 1..2^32; default 4096, or keys if that is less. There is room for
+    /// twice as many.
+    pub permit_keys: u64,
+    /// Most permits of a key and class: a multiple of 8, 8..256; default 16.
+    pub permit_cells: u32,
+    /// 0
+    pub reserved2: u32,
 }
 sized!(COptions, "options", secret);
 
@@ -90,6 +98,12 @@ pub struct CStats {
     pub on_full: u32,
     /// As in mavera_rl_options.
     pub max_window_ms: u32,
+    /// Keys and classes that can have permits at one time.
+    pub permit_capacity: u64,
+    /// As in mavera_rl_options.
+    pub permit_cells: u32,
+    /// 0
+    pub reserved: u32,
 }
 sized!(CStats, "out");
 
@@ -157,7 +171,7 @@ impl COptions {
         }
         // SAFETY: as the caller promises.
         let given = unsafe { read(from)? };
-        if given.reserved != 0 {
+        if given.reserved != 0 || given.reserved2 != 0 {
             return Err(Fault::Argument("options.reserved"));
         }
         let some = |value: u32| (value != 0).then_some(value);
@@ -180,6 +194,8 @@ impl COptions {
                 _ => return Err(Fault::Argument("options.on_full")),
             },
             mode: some(given.mode),
+            permit_keys: (given.permit_keys != 0).then_some(given.permit_keys),
+            permit_cells: some(given.permit_cells),
             secret: (secret != 0).then_some([secret as u64, (secret >> 64) as u64]),
         })
     }
@@ -361,6 +377,9 @@ pub unsafe extern "C" fn mavera_rl_stats(rl: *const Handle, out: *mut CStats) ->
                 clock: stats.clock as u32,
                 on_full: stats.on_full as u32,
                 max_window_ms: stats.max_window_ms,
+                permit_capacity: stats.permit_capacity,
+                permit_cells: stats.permit_cells,
+                reserved: 0,
             });
             Ok(0)
         })

@@ -26,6 +26,7 @@ pub mod code;
 pub mod handle;
 #[cfg(feature = "std")]
 pub mod last_error;
+pub mod permit;
 #[cfg(feature = "std")]
 pub mod plan;
 pub mod response;

@@ -1,11 +1,11 @@
 //! Headers and bodies of a response, into the caller's buffer.
 
 use super::check::Decision;
-use super::code::MAVERA_RL_ALLOWED;
+use super::code::{MAVERA_RL_ALLOWED, MAVERA_RL_BUSY};
 use super::entry;
 use super::sized::read;
 use crate::http::{Flavour, Response};
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 
 /// X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset
 pub const MAVERA_RL_HEADERS_LEGACY: u32 = 1;
@@ -51,8 +51,8 @@ unsafe fn write(buf: *mut c_char, cap: usize, mut text: impl FnMut(&mut [u8]) ->
 }
 
 /// # Safety
-/// `d` is NULL or points to a decision.
-unsafe fn response(d: *const Decision) -> Option<Response> {
+/// `d` is NULL or points to a decision, whose endpoint lives for `'a`.
+unsafe fn response<'a>(d: *const Decision) -> Option<Response<'a>> {
     let mut response = None;
     entry(|| {
         // SAFETY: as the caller promises.
@@ -66,6 +66,14 @@ unsafe fn response(d: *const Decision) -> Option<Response> {
             retry_after_s: match decision.outcome {
                 MAVERA_RL_ALLOWED => 0,
                 _ => decision.retry_after_s,
+            },
+            busy: decision.outcome == MAVERA_RL_BUSY,
+            in_flight: decision.in_flight,
+            max_in_flight: decision.max_in_flight,
+            endpoint: match decision.endpoint.is_null() {
+                true => None,
+                // SAFETY: a string of the plan's, as the caller promises.
+                false => unsafe { CStr::from_ptr(decision.endpoint) }.to_str().ok(),
             },
         });
         Ok(0)
@@ -157,7 +165,8 @@ pub unsafe extern "C" fn mavera_rl_format_header(
 /// application/json.
 ///
 /// d: a decision.
-/// buf, cap: where it goes; as snprintf. 256 are enough.
+/// buf, cap: where it goes; as snprintf. 256 are enough, and of a refusal for
+/// requests in flight as many as the endpoint's name has besides.
 /// Returns: the whole length without the NUL; 0 if the decision allows, or d
 /// is wrong.
 /// Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.

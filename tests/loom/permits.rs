@@ -6,6 +6,7 @@
 use super::*;
 use crate::slots::Slots;
 use crate::word::evicted;
+use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -21,6 +22,8 @@ struct Model {
     /// Permits that somebody holds, as they see it.
     holders: Word,
     second: u64,
+    /// What a thread is to remember from before it ran.
+    note: Word,
 }
 
 impl Judge for Model {
@@ -54,6 +57,7 @@ impl Model {
             locks: (0..SLOTS).map(|_| Word::new(1)).collect(),
             holders: Word::new(0),
             second: 100,
+            note: Word::new(0),
         }
     }
 
@@ -105,7 +109,12 @@ const fn process(slot: u16) -> Owner {
 
 /// Runs each of `threads` on a model that `before` has prepared, then `after`.
 fn check(before: fn(&Model), threads: &'static [fn(&Model)], after: fn(&Model)) {
-    loom::model(move || {
+    let mut explorer = Builder::new();
+    if threads.len() > 2 {
+        // Three threads that scan all cells: one preemption less ends soon.
+        explorer.preemption_bound = explorer.preemption_bound.map(|bound| bound - 1);
+    }
+    explorer.check(move || {
         let model = Arc::new(Model::new());
         before(&model);
         let handles: Vec<_> = threads
@@ -206,6 +215,70 @@ fn a_release_and_an_acquisition_are_not_busy() {
     );
 }
 
+/// Others move while somebody looks: which of its questions it asks tells how
+/// far it has come.
+struct Restless<'a> {
+    model: &'a Model,
+    asked: std::cell::Cell<u32>,
+}
+
+impl Judge for Restless<'_> {
+    fn is_dead(&self, owner: Owner) -> bool {
+        let cells = &self.model.cells;
+        let free = |cell: &Word| cell.store_relaxed(PermitCell::freed(cell.load_acquire()));
+        self.asked.set(self.asked.get() + 1);
+        match self.asked.get() {
+            // It has seen the last cell taken, which is given back.
+            3 => free(&cells[2]),
+            // It has seen the first one taken, which is given back, and the
+            // last one is taken again.
+            4 => {
+                free(&cells[0]);
+                let found = cells[2].load_acquire();
+                let ask = Ask {
+                    owner: process(1),
+                    max: 3,
+                    deadline: 0,
+                };
+                self.model.permits(0).take(2, &cells[2], found, ask);
+            }
+            _ => {}
+        }
+        self.model.is_dead(owner)
+    }
+
+    fn is_void(&self, owner: Owner) -> bool {
+        self.model.is_void(owner)
+    }
+
+    fn second(&self) -> u64 {
+        self.model.second
+    }
+}
+
+#[test]
+fn a_reading_that_mixes_two_moments_is_taken_again() {
+    loom::model(|| {
+        let model = Model::new();
+        for _ in 0..3 {
+            model.held(process(1), 3);
+        }
+        let judge = Restless {
+            model: &model,
+            asked: std::cell::Cell::new(0),
+        };
+        let ask = Ask {
+            owner: process(2),
+            max: 3,
+            deadline: 0,
+        };
+        match model.permits(0).acquire(ask, &judge) {
+            Answer::Held(taken) => assert_eq!(taken.cell, 0),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
 #[test]
 fn a_permit_is_released_twice() {
     check(
@@ -241,18 +314,10 @@ fn a_permit_is_released_twice() {
 #[test]
 fn a_late_release_meets_a_new_holder() {
     fn late(m: &Model) {
-        // What process 1 was given before it "died".
-        let taken = Taken {
+        m.release(Taken {
             cell: 0,
-            word: PermitCell {
-                owner: process(1),
-                record: 0,
-                seq: 1,
-                deadline: 0,
-            }
-            .pack(),
-        };
-        m.release(taken);
+            word: m.note.load_acquire(),
+        });
     }
     fn again(m: &Model, slot: u16) {
         let taken = m.held(process(slot), 1);
@@ -262,7 +327,7 @@ fn a_late_release_meets_a_new_holder() {
     }
     check(
         |m| {
-            m.held(process(1), 1);
+            m.note.store_relaxed(m.held(process(1), 1).word);
             m.locks[1].store_relaxed(0);
         },
         &[late, |m| again(m, 2)],
@@ -271,6 +336,7 @@ fn a_late_release_meets_a_new_holder() {
     check(
         |m| {
             let taken = m.held(process(1), 1);
+            m.note.store_relaxed(taken.word);
             assert!(m.release(taken));
         },
         &[late, |m| again(m, 1)],

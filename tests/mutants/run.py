@@ -168,6 +168,56 @@ MUTANTS = {
         "return Answer::Gone;\n            }\n            let seen = self.survey(head, rules, now);\n            match",
         "}\n            let seen = self.survey(head, rules, now);\n            match",
     ),
+    "permit-by-store": (
+        "src/permits.rs",
+        "if !cell.cas(found, word) {\n            return None;",
+        "if { cell.store_relaxed(word); false } {\n            return None;",
+    ),
+    "permit-without-a-stamp": (
+        "src/permits.rs",
+        "PermitHead::unpack(self.head.add(1))",
+        "PermitHead::unpack(self.head.load_acquire())",
+    ),
+    "permit-of-an-evicted-record": (
+        "src/permits.rs",
+        "        if before.generation != self.generation {\n            release(cell, word);",
+        "        if before.generation != self.generation && false {\n            release(cell, word);",
+    ),
+    "permit-from-a-later-owner": (
+        "src/permits.rs",
+        "                if !self.is_current() {\n                    return Some(Answer::Gone);",
+        "                if false {\n                    return Some(Answer::Gone);",
+    ),
+    "permit-beyond-a-lowered-limit": (
+        "src/permits.rs",
+        "let bound = if head.top == ask.max {",
+        "let bound = if head.top >= ask.max {",
+    ),
+    "permit-without-a-new-seq": (
+        "src/permits.rs",
+        "seq: PermitCell::unpack(found).seq.wrapping_add(1),",
+        "seq: PermitCell::unpack(found).seq,",
+    ),
+    "busy-after-one-reading": (
+        "src/permits.rs",
+        "if held < ask.max || !cells.iter().zip(&seen).all(same) {",
+        "if held < ask.max || !(true || cells.iter().zip(&seen).all(same)) {",
+    ),
+    "release-by-store": (
+        "src/permits.rs",
+        "    cell.cas(word, PermitCell::freed(word))\n",
+        "    cell.store_relaxed(PermitCell::freed(word));\n    true\n",
+    ),
+    "free-without-its-seq": (
+        "src/word.rs",
+        "        word & mask(SEQ_BITS) << SEQ_SHIFT\n",
+        "        word & 0\n",
+    ),
+    "evict-who-holds-permits": (
+        "src/permits.rs",
+        "        !self.cells.iter().any(held)\n",
+        "        !self.cells.iter().any(held) || true\n",
+    ),
     "end-the-search-at-a-stale-tag": (
         "src/table.rs",
         "if word == 0 {\n                return None;",
