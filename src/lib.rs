@@ -83,6 +83,10 @@ mod word;
 #[cfg(all(feature = "ffi", not(loom)))]
 pub mod ffi;
 
+#[cfg(all(feature = "crash-points", not(loom)))]
+#[doc(hidden)]
+pub use sync::crash;
+
 pub use error::Error;
 pub use limit::Policy;
 #[cfg(all(feature = "std", not(loom)))]

@@ -25,6 +25,7 @@ impl Word {
     /// had read before it wrote is not newer than what we read afterwards.
     #[inline(always)]
     pub(crate) fn load_acquire(&self) -> u64 {
+        crash::step();
         self.0.load(Ordering::Acquire)
     }
 
@@ -32,6 +33,7 @@ impl Word {
     /// for header fields that were written before the region was published.
     #[inline(always)]
     pub(crate) fn load_relaxed(&self) -> u64 {
+        crash::step();
         self.0.load(Ordering::Relaxed)
     }
 
@@ -39,6 +41,7 @@ impl Word {
     /// stand alone.
     #[inline(always)]
     pub(crate) fn store_relaxed(&self, value: u64) {
+        crash::step();
         self.0.store(value, Ordering::Relaxed);
     }
 
@@ -50,6 +53,7 @@ impl Word {
     /// away and the caller starts again from an Acquire load.
     #[inline(always)]
     pub(crate) fn cas(&self, current: u64, new: u64) -> bool {
+        crash::step();
         self.0
             .compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
@@ -62,12 +66,14 @@ impl Word {
     /// the word before had written.
     #[inline(always)]
     pub(crate) fn add(&self, amount: u64) -> u64 {
+        crash::step();
         self.0.fetch_add(amount, Ordering::AcqRel)
     }
 
     /// Relaxed: a statistic, read by nobody who decides anything.
     #[inline(always)]
     pub(crate) fn add_relaxed(&self, amount: u64) {
+        crash::step();
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 }
@@ -101,4 +107,36 @@ impl Pause {
         #[cfg(not(loom))]
         self.backoff.spin();
     }
+}
+
+/// For tests of crashes: dies before the so-manieth operation.
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+#[expect(unsafe_code, reason = "dies as by kill -9")]
+pub mod crash {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    /// Operations still to be made; 0: it is not armed.
+    static LEFT: AtomicU64 = AtomicU64::new(0);
+
+    /// From now on `operations` - 1 are made, and then the process dies; 0:
+    /// it does not.
+    pub fn arm(operations: u64) {
+        LEFT.store(operations, Ordering::Relaxed);
+    }
+
+    pub(super) fn step() {
+        let left = LEFT.load(Ordering::Relaxed);
+        LEFT.store(left.saturating_sub(1), Ordering::Relaxed);
+        if left == 1 {
+            // SAFETY: ends this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        }
+    }
+}
+
+#[cfg(not(feature = "crash-points"))]
+mod crash {
+    #[inline(always)]
+    pub(super) const fn step() {}
 }
