@@ -3,16 +3,26 @@
 //! The built-in plan is the contract of Mavera's public API: 60, 120, 240 and
 //! 600 requests a sliding minute, and how many requests of a key may be in
 //! flight on an endpoint. With the feature `std`, [`Plan`] can be read from a
-//! TOML file and its numbers changed while it is in use.
+//! TOML file and its numbers changed while it is in use, and finds the endpoint
+//! of a request by its path.
 
 use crate::limit::Policy;
 
 #[cfg(feature = "std")]
 mod file;
+#[cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "only a plan matches paths")
+)]
+mod path;
 #[cfg(feature = "std")]
 mod table;
+pub use path::class_id;
 #[cfg(feature = "std")]
-pub use {file::PlanError, table::Plan};
+pub use {
+    file::PlanError,
+    table::{Endpoint, Plan},
+};
 
 /// The contract's tiers. Enterprise customers negotiate their own numbers.
 pub const TIERS: [(&str, Policy); 4] = [

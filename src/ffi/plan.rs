@@ -271,7 +271,7 @@ pub unsafe extern "C" fn mavera_rl_plan_endpoint_at(
             out.write(Endpoint {
                 size: size_of::<Endpoint>(),
                 path: path.as_ptr(),
-                class_id: u32::try_from(index).unwrap_or(u32::MAX),
+                class_id: endpoint.class_id,
                 max_in_flight: endpoint.max_in_flight,
             });
             Ok(0)

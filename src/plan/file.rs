@@ -7,16 +7,26 @@
 //! trial = { limit = 5, window = "10s" }
 //! [endpoints]
 //! "/mave/chat" = 10              # requests of one key in flight
+//! "/batch" = { in_flight = 2, also = ["/*/batch", "/v2/jobs"], lease = "5m" }
 //! [keys]                         # API keys, for gateways that keep them here
 //! "key-one" = "starter"
 //! "key-two" = { tier = "enterprise", limit = 5000 }   # negotiated
 //! ```
 //!
+//! An endpoint's path is a pattern, and `also` are further patterns of the same
+//! endpoint: they share its limit. A pattern matches all paths that begin with
+//! its segments; a segment `*` is any one segment, and a `*` inside a segment is
+//! only itself. Patterns begin with `/` and have at most 16 segments, none of
+//! them empty, `.` or `..`, and no NUL, `?`, `#`, `%` or `;`; a trailing slash
+//! is ignored. No two endpoints have the same. After its `lease`, at most 24
+//! hours, a permit that was not given back may be taken back; without one, never.
+//!
 //! A part that is missing is the contract's, but for `keys`. Every error names
 //! the file, the line and the key.
 
 use super::MAX_IN_FLIGHT;
-use super::table::{Endpoint, Grant, Plan, Tier};
+use super::path::check;
+use super::table::{Endpoint, Grant, Pattern, Plan, Tier, compile};
 use crate::limit::Policy;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -79,6 +89,9 @@ impl std::error::Error for PlanError {}
 
 /// A fault and where it is: the bytes, the key, the words.
 struct Fault(Range<usize>, String, String);
+
+/// Longest lease of a permit: 24 hours.
+const MAX_LEASE_MS: u32 = 86_400_000;
 
 type Entry<'a, 'b> = (String, &'b Spanned<DeValue<'a>>);
 
@@ -178,17 +191,78 @@ impl Plan {
 
     fn read_endpoints(&mut self, entry: &Entry<'_, '_>) -> Result<(), Fault> {
         for entry in entries(entry)? {
-            let path = within(&entry.0, "endpoints").to_owned();
-            if !path.starts_with('/') || path.contains('\0') {
-                return Err(fault(&entry, "an endpoint must begin with /"));
+            let path = within(&entry.0, "endpoints");
+            let mut patterns = vec![self.pattern(&entry, path)?];
+            let mut lease_ms = 0;
+            let max = match entry.1.get_ref() {
+                DeValue::Table(_) => {
+                    let fields = Fields::read(&entry, &["in_flight", "also", "lease"])?;
+                    if let Some(also) = fields.get("also") {
+                        patterns.extend(self.read_also(also)?);
+                    }
+                    if let Some(lease) = fields.get("lease") {
+                        lease_ms = milliseconds(lease)?;
+                        if lease_ms > MAX_LEASE_MS {
+                            return Err(fault(lease, "a lease must be at most 24 hours"));
+                        }
+                    }
+                    let max = fields.get("in_flight").ok_or_else(|| {
+                        fault(
+                            &entry,
+                            "needs in_flight, as in { in_flight = 10, lease = \"5m\" }",
+                        )
+                    })?;
+                    in_flight(max)?
+                }
+                _ => in_flight(&entry)?,
+            };
+            let endpoint = Endpoint {
+                lease_ms,
+                patterns: patterns.into(),
+                ..Endpoint::new(path, max)
+            };
+            // Regions know endpoints by these numbers alone.
+            let alike = |other: &&Endpoint| other.class_id == endpoint.class_id;
+            if let Some(other) = self.endpoints.iter().find(alike) {
+                let why = format!(
+                    "has by chance the class id of {}; give it another path, and this one as also",
+                    other.path
+                );
+                return Err(fault(&entry, &why));
             }
-            let max = number(&entry)?;
-            if !(1..=MAX_IN_FLIGHT).contains(&max) {
-                return Err(fault(&entry, "must be from 1 to 256 requests in flight"));
-            }
-            self.endpoints.push(Endpoint::new(&path, max));
+            self.endpoints.push(endpoint);
         }
         Ok(())
+    }
+
+    fn read_also(&self, entry: &Entry<'_, '_>) -> Result<Vec<Pattern>, Fault> {
+        let wrong = |entry| fault(entry, "must be a list of patterns, as in [\"/v2/chat\"]");
+        let DeValue::Array(list) = entry.1.get_ref() else {
+            return Err(wrong(entry));
+        };
+        let mut patterns = Vec::new();
+        for value in list {
+            let entry = (entry.0.clone(), value);
+            let DeValue::String(pattern) = value.get_ref() else {
+                return Err(wrong(&entry));
+            };
+            patterns.push(self.pattern(&entry, pattern)?);
+        }
+        Ok(patterns)
+    }
+
+    /// A pattern that no endpoint before has.
+    fn pattern(&self, entry: &Entry<'_, '_>, pattern: &str) -> Result<Pattern, Fault> {
+        check(pattern).map_err(|why| fault(entry, why))?;
+        let compiled = compile(pattern);
+        let has = |other: &&Endpoint| other.patterns.contains(&compiled);
+        match self.endpoints.iter().find(has) {
+            Some(other) => {
+                let why = format!("{} has the same pattern {pattern}", other.path);
+                Err(fault(entry, &why))
+            }
+            None => Ok(compiled),
+        }
     }
 
     fn read_keys(&mut self, entry: &Entry<'_, '_>, default: u32) -> Result<(), Fault> {
@@ -299,6 +373,14 @@ fn number(entry: &Entry<'_, '_>) -> Result<u32, Fault> {
     let digits = integer.as_str().replace('_', "");
     u32::from_str_radix(&digits, integer.radix())
         .map_err(|_| fault(entry, "must be a whole number from 0 to 4294967295"))
+}
+
+fn in_flight(entry: &Entry<'_, '_>) -> Result<u32, Fault> {
+    let max = number(entry)?;
+    if !(1..=MAX_IN_FLIGHT).contains(&max) {
+        return Err(fault(entry, "must be from 1 to 256 requests in flight"));
+    }
+    Ok(max)
 }
 
 /// A length of time: a whole number of milliseconds, or one with its unit.

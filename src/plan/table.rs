@@ -1,5 +1,6 @@
 //! A plan in use: read by many threads, its numbers changed by any.
 
+use super::path::{Segment, Target, class_id, goes_before, segments};
 use super::{ENDPOINTS, TIERS};
 use crate::error::Error;
 use crate::limit::Policy;
@@ -26,11 +27,21 @@ pub(super) struct Tier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// The request path.
+    /// Its own pattern, by which it is known.
     pub path: Box<str>,
+    /// Its number in a region, the same in every plan that has the path:
+    /// [`class_id`] of it.
+    pub class_id: u32,
     /// Most requests of one key in flight.
     pub max_in_flight: u32,
+    /// After how many milliseconds a permit that was not given back may be
+    /// taken back; 0 for never.
+    pub lease_ms: u32,
+    /// Its own and those it has besides.
+    pub(super) patterns: Box<[Pattern]>,
 }
+
+pub(super) type Pattern = Box<[Segment<Box<[u8]>>]>;
 
 /// What a known key may do.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +75,21 @@ impl Endpoint {
     pub(super) fn new(path: &str, max_in_flight: u32) -> Self {
         Self {
             path: path.into(),
+            class_id: class_id(path),
             max_in_flight,
+            lease_ms: 0,
+            patterns: [compile(path)].into(),
         }
     }
+}
+
+/// A pattern that is checked, in the form that matching reads.
+pub(super) fn compile(pattern: &str) -> Pattern {
+    let owned = segments(pattern).map(|segment| match segment {
+        Segment::Any => Segment::Any,
+        Segment::Literal(name) => Segment::Literal(name.as_bytes().into()),
+    });
+    owned.collect()
 }
 
 impl Default for Plan {
@@ -126,6 +149,43 @@ impl Plan {
     /// The endpoints, in the plan's order.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// The endpoint whose limit on requests in flight a request falls under:
+    /// the longest of all patterns that are a prefix of its path, whole
+    /// segments at a time.
+    ///
+    /// `target` is the request target as it came, in origin-form or
+    /// absolute-form, whatever its bytes; one that begins without a slash is
+    /// taken as if it had one. Other spellings of a path find the same
+    /// endpoint:
+    /// - from `?` or `#` on nothing counts;
+    /// - percent-encoding is decoded once. An encoded `/`, `;` or `.` counts as
+    ///   a plain one, an encoded `?` or `#` begins nothing, and what is no
+    ///   encoding stays as it is;
+    /// - empty segments and `.` are dropped, and `..` removes the segment
+    ///   before it, if there is one;
+    /// - in each segment nothing from `;` on counts.
+    ///
+    /// A `*` in a pattern is any one segment. Of patterns with equally many
+    /// segments the one goes first that has a literal where the other has `*`,
+    /// from the left, then the first in the plan. Case counts.
+    ///
+    /// A path may have any number of segments, a pattern at most 16. Allocates
+    /// nothing.
+    pub fn endpoint(&self, target: &[u8]) -> Option<&Endpoint> {
+        let target = Target::new(target);
+        let mut best: Option<(&Pattern, &Endpoint)> = None;
+        for endpoint in &self.endpoints {
+            for pattern in &endpoint.patterns {
+                if target.falls_under(pattern)
+                    && best.is_none_or(|(best, _)| goes_before(pattern, best))
+                {
+                    best = Some((pattern, endpoint));
+                }
+            }
+        }
+        best.map(|(_, endpoint)| endpoint)
     }
 
     fn tier(&self, name: &str) -> Option<&Tier> {
