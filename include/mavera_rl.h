@@ -32,9 +32,13 @@
  * the call, but for what mavera_rl_init is given. Nothing is printed, no
  * thread started, no signal handled.
  *
- * Fork: a handle on a path may be used by parent and child. A private region
- * (no path, or mavera_rl_init in memory that is not shared) is copied by fork:
- * the two then count apart.
+ * Requests in flight: mavera_rl_admit asks for permit and quota at once, by a
+ * plan and the request's path; mavera_rl_release gives the permit back when
+ * the response is finished. A process that dies leaves none behind.
+ *
+ * Fork: a handle on a path may be used by parent and child; permits stay with
+ * whoever took them. A private region (no path, or mavera_rl_init in memory
+ * that is not shared) is copied by fork: the two then count apart.
  *
  * Promised: in any span of one window never more than the limit is admitted,
  * over all threads, processes and languages on the region; a process may be
@@ -67,10 +71,22 @@
 #define MAVERA_RL_LIMITED 1
 
 /**
- * Refused: the table holds only keys that still owe, and the region's policy
- * is to deny.
+ * Refused: as many requests are in flight as may be.
+ */
+#define MAVERA_RL_BUSY 2
+
+/**
+ * Refused: the table holds only keys that still owe, or permits that are all
+ * held, and the region's policy is to deny.
  */
 #define MAVERA_RL_FULL 3
+
+/**
+ * Of mavera_rl_release: nothing was changed, for the permit was not held: it
+ * had been given back, its lease had ended and somebody has it, or another
+ * process took it.
+ */
+#define MAVERA_RL_NOT_HELD 4
 
 /**
  * An argument is NULL or out of its range.
@@ -127,6 +143,12 @@
  * The plan has no such tier, key or index.
  */
 #define MAVERA_RL_ENOENT -11
+
+/**
+ * All process slots of the region are taken by processes that are alive, or
+ * the system did not let this one register.
+ */
+#define MAVERA_RL_ESLOTS -13
 
 /**
  * A defect of the library was caught; the handle answers this from then on.
@@ -253,6 +275,20 @@ typedef struct mavera_rl_options {
      * freestanding library needs one, and it must be random.
      */
     uint8_t secret[16];
+    /**
+     * Keys with requests in flight at one time, each counted once for every
+     * class, 1..2^32; default 4096, or keys if that is less. There is room for
+     * twice as many.
+     */
+    uint64_t permit_keys;
+    /**
+     * Most permits of a key and class: a multiple of 8, 8..256; default 16.
+     */
+    uint32_t permit_cells;
+    /**
+     * 0
+     */
+    uint32_t reserved2;
 } mavera_rl_options;
 
 /**
@@ -304,6 +340,18 @@ typedef struct mavera_rl_stats_t {
      * As in mavera_rl_options.
      */
     uint32_t max_window_ms;
+    /**
+     * Keys and classes that can have permits at one time.
+     */
+    uint64_t permit_capacity;
+    /**
+     * As in mavera_rl_options.
+     */
+    uint32_t permit_cells;
+    /**
+     * 0
+     */
+    uint32_t reserved;
 } mavera_rl_stats_t;
 
 /**
@@ -337,7 +385,7 @@ typedef struct mavera_rl_decision {
      */
     size_t size;
     /**
-     * MAVERA_RL_ALLOWED, _LIMITED or _FULL; in a batch also a negative error
+     * MAVERA_RL_ALLOWED, _LIMITED, _BUSY or _FULL; in a batch also a negative error
      */
     int32_t outcome;
     /**
@@ -379,9 +427,23 @@ typedef struct mavera_rl_decision {
      */
     uint32_t untracked;
     /**
+     * Requests of the key in flight on the endpoint, this one included if it
+     * was allowed; 0 where no permit was asked for
+     */
+    uint32_t in_flight;
+    /**
+     * How many there may be; 0 where no permit was asked for
+     */
+    uint32_t max_in_flight;
+    /**
      * 0
      */
     uint32_t reserved;
+    /**
+     * The endpoint by the plan's name, which lives as long as the plan; NULL
+     * where no permit was asked for
+     */
+    const char *endpoint;
 } mavera_rl_decision;
 
 /**
@@ -415,6 +477,22 @@ typedef struct mavera_rl_request {
 } mavera_rl_request;
 
 /**
+ * A permit: a plain value, passed and kept by value, given back once by
+ * mavera_rl_release on any thread of the process that took it. All zero: none,
+ * and releasing it does nothing.
+ */
+typedef struct mavera_rl_permit {
+    /**
+     * Where it is
+     */
+    uint64_t place;
+    /**
+     * Which it is
+     */
+    uint64_t word;
+} mavera_rl_permit;
+
+/**
  * An endpoint with a limit on requests in flight.
  */
 typedef struct mavera_rl_endpoint {
@@ -427,7 +505,7 @@ typedef struct mavera_rl_endpoint {
      */
     const char *path;
     /**
-     * Number of the endpoint's class, its index in the plan
+     * The endpoint's class, as mavera_rl_class_id says of its path
      */
     uint32_t class_id;
     /**
@@ -636,6 +714,64 @@ int mavera_rl_check_many_at(struct mavera_rl *rl,
                             struct mavera_rl_decision *out);
 
 /**
+ * Takes a permit: at most max requests of a key and class are in flight at
+ * once, on the whole host. It is free again when it is released, and when
+ * the process that took it is dead, however it died.
+ *
+ * key, key_len: the API key, any bytes; not stored.
+ * class_id: tells a key's endpoints apart (mavera_rl_class_id).
+ * max: 1 to the region's permit_cells; passed with every call. After it was
+ * lowered, what is in flight above it runs out.
+ * lease_ms: 0, or after how long, at most a day, a permit that was not given
+ * back may be taken by another, up to two seconds later: for callers that
+ * lose track.
+ * out: gets the permit.
+ * Returns: 0; MAVERA_RL_BUSY (max or more are in flight), _FULL;
+ * MAVERA_RL_EINVAL, _ESLOTS, _EINTERNAL. A permit that was allowed because the
+ * table was full is all zero.
+ * Thread safety: any thread, any process on the region. Progress: lock-free.
+ * Allocates and blocks: no. System calls: when the process takes its first
+ * permit, to register; and when it meets other processes' permits and finds
+ * no free one, to see whether they live, each at most once in 5 ms. Not in
+ * the freestanding library. Since 0.1.
+ */
+int mavera_rl_acquire(struct mavera_rl *rl,
+                      const void *key,
+                      size_t key_len,
+                      uint32_t class_id,
+                      uint32_t max,
+                      uint32_t lease_ms,
+                      struct mavera_rl_permit *out);
+
+/**
+ * Gives a permit back.
+ *
+ * permit: as mavera_rl_acquire or mavera_rl_admit gave it.
+ * Returns: 0; MAVERA_RL_NOT_HELD (nothing was changed); MAVERA_RL_EINVAL,
+ * _EINTERNAL.
+ * Thread safety: any thread of the process that took it. Progress: wait-free.
+ * Allocates and blocks: no. Not in the freestanding library. Since 0.1.
+ */
+int mavera_rl_release(struct mavera_rl *rl, struct mavera_rl_permit permit);
+
+/**
+ * Requests of a key and class in flight. While others come and go it was true
+ * of each permit at some moment of the call; permits of a process that has
+ * just died may still count.
+ *
+ * key, key_len, class_id: as for mavera_rl_acquire.
+ * out: gets the number.
+ * Returns: 0; MAVERA_RL_EINVAL, _EINTERNAL.
+ * Thread safety: any thread. Progress: lock-free; loads only. Allocates and
+ * blocks: no. Not in the freestanding library. Since 0.1.
+ */
+int mavera_rl_in_flight(struct mavera_rl *rl,
+                        const void *key,
+                        size_t key_len,
+                        uint32_t class_id,
+                        uint32_t *out);
+
+/**
  * The built-in plan: tiers starter 60, basic 120, professional 240 and
  * enterprise 600 per 60 s; in flight /mave/chat 10, /focus-groups 5,
  * /video-analyses 3; no keys.
@@ -731,6 +867,31 @@ int mavera_rl_plan_set_tier(struct mavera_rl_plan *plan,
 uint32_t mavera_rl_plan_max_window_ms(const struct mavera_rl_plan *plan);
 
 /**
+ * The class of an endpoint's path: the same in every process and in every
+ * order of a plan.
+ *
+ * name: a path as a plan has it; any other name will do for a class of the
+ * caller's own. A trailing slash does not count.
+ * Returns: the class; of NULL, as of "".
+ * Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.
+ * Since 0.1.
+ */
+uint32_t mavera_rl_class_id(const char *name);
+
+/**
+ * The endpoint whose limit on requests in flight a request falls under.
+ *
+ * target: the request target as it came, with its query or without.
+ * out: size set; gets the endpoint.
+ * Returns: 0; MAVERA_RL_ENOENT (under none); MAVERA_RL_EINVAL, _ESIZE.
+ * Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.
+ * Since 0.1.
+ */
+int mavera_rl_plan_endpoint(const struct mavera_rl_plan *plan,
+                            const char *target,
+                            struct mavera_rl_endpoint *out);
+
+/**
  * The plan's endpoints, one by one.
  *
  * index: from 0.
@@ -742,6 +903,49 @@ uint32_t mavera_rl_plan_max_window_ms(const struct mavera_rl_plan *plan);
 int mavera_rl_plan_endpoint_at(const struct mavera_rl_plan *plan,
                                size_t index,
                                struct mavera_rl_endpoint *out);
+
+/**
+ * Whether a request may go on: by its tier's quota, one unit, and by the limit
+ * on requests in flight of the plan's endpoint that its path falls under
+ * (mavera_rl_plan_endpoint). The permit is taken first, because it can be
+ * given back: a request refused for what is in flight charges nothing, and
+ * one refused for its quota leaves nothing in flight.
+ *
+ * key, key_len: the API key, any bytes; not stored.
+ * tier: its name. NULL: what the plan's own list says of the key.
+ * path: the request target as it came, with its query or without.
+ * out: size set; gets the decision; its outcome says which limit refused. Its
+ * endpoint lives as long as the plan. May be NULL.
+ * permit: gets the request's permit, for mavera_rl_release when its response
+ * is finished; all zero when it was refused or is under no such limit.
+ * Returns: MAVERA_RL_ALLOWED, _LIMITED, _BUSY, _FULL; MAVERA_RL_ENOENT (no such
+ * tier or key), _EINVAL, _ESIZE, _ECOST, _ECLOCK, _ESLOTS, _EINTERNAL: then
+ * nothing was charged.
+ * Thread safety: any thread, any process on the region. Progress: lock-free.
+ * Allocates and blocks: no; system calls as mavera_rl_acquire. Not in the
+ * freestanding library. Since 0.1.
+ */
+int mavera_rl_admit(struct mavera_rl *rl,
+                    const struct mavera_rl_plan *plan,
+                    const void *key,
+                    size_t key_len,
+                    const char *tier,
+                    const char *path,
+                    struct mavera_rl_decision *out,
+                    struct mavera_rl_permit *permit);
+
+/**
+ * mavera_rl_admit at the caller's time, as mavera_rl_check_at. Since 0.1.
+ */
+int mavera_rl_admit_at(struct mavera_rl *rl,
+                       const struct mavera_rl_plan *plan,
+                       const void *key,
+                       size_t key_len,
+                       const char *tier,
+                       const char *path,
+                       uint64_t now_ms,
+                       struct mavera_rl_decision *out,
+                       struct mavera_rl_permit *permit);
 
 /**
  * All headers of a decision, as lines that end with CR LF; a refusal's
@@ -785,7 +989,8 @@ size_t mavera_rl_format_header(const struct mavera_rl_decision *d,
  * application/json.
  *
  * d: a decision.
- * buf, cap: where it goes; as snprintf. 256 are enough.
+ * buf, cap: where it goes; as snprintf. 256 are enough, and of a refusal for
+ * requests in flight as many as the endpoint's name has besides.
  * Returns: the whole length without the NUL; 0 if the decision allows, or d
  * is wrong.
  * Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.

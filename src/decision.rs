@@ -63,6 +63,25 @@ impl Decision {
         self.policy.limit().saturating_sub(self.used)
     }
 
+    /// The same, with what is in flight.
+    #[cfg(feature = "std")]
+    pub(crate) const fn beside(self, in_flight: u32, max: u32) -> Self {
+        Self {
+            in_flight,
+            max_in_flight: max,
+            ..self
+        }
+    }
+
+    /// The answer to a request for whose permit the table has no room.
+    #[cfg(feature = "std")]
+    pub(crate) fn no_permit(quota: Self, max: u32) -> Self {
+        Self {
+            outcome: Outcome::Full,
+            ..Self::busy(quota, 0, max)
+        }
+    }
+
     /// The answer to a request that found as many in flight as may be: with
     /// what `quota`, a peek, says of the rest. When one ends cannot be known; a
     /// second is the shortest wait that `Retry-After` can say.

@@ -360,6 +360,33 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_for_what_is_in_flight_names_the_endpoint_and_its_maximum() {
+        assert_eq!(
+            text(|out| BUSY.body(out)),
+            r#"{"error":{"message":"Too many requests in flight on /video-analyses: at most 3 at a time. Please retry after 1 seconds.","type":"rate_limit_error","code":"concurrency_limit_exceeded","param":null}}"#
+        );
+        let odd = BUSY.on(Some("/a\"b\\c\nd/ü"));
+        let body = text(|out| odd.body(out));
+        assert!(body.contains(r#" on /a\"b\\c\u000ad/ü: at most"#), "{body}");
+    }
+
+    #[test]
+    fn what_is_in_flight_is_a_policy_of_its_own_for_the_draft_and_silent_in_legacy() {
+        let free = Response {
+            in_flight: 1,
+            max_in_flight: 3,
+            ..ALLOWED
+        };
+        assert_eq!(
+            text(|out| free.headers(Flavour::Ietf, out)),
+            "RateLimit-Policy: \"default\";q=60;w=60, \"in-flight\";q=3;qu=\"concurrent-requests\"\r\n\
+             RateLimit: \"default\";r=45;t=12, \"in-flight\";r=2\r\n"
+        );
+        let legacy = |response: Response<'_>| text(|out| response.headers(Flavour::Legacy, out));
+        assert_eq!(legacy(free), legacy(ALLOWED));
+    }
+
+    #[test]
     fn a_short_buffer_gets_the_beginning_and_the_length_is_the_whole() {
         let whole = text(|out| REFUSED.headers(Flavour::Both, out));
         for room in 0..whole.len() {

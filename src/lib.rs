@@ -36,6 +36,7 @@
 //! | `clock`, `shm`, `process` | readings, region files, who holds permits (feature `std`) |
 //! | `limiter` | what a gateway calls |
 //! | `plan` | tiers and endpoints (plan files with `std`) |
+//! | `admit` | permit and quota in one call, by the plan (feature `std`) |
 //! | `http` | headers and bodies, into a caller's buffer |
 //! | `ffi` | the C ABI (feature `ffi`) |
 //!
@@ -48,6 +49,8 @@
     expect(dead_code, reason = "models run the window and the table alone")
 )]
 
+#[cfg(all(feature = "std", not(loom)))]
+mod admit;
 #[cfg(all(feature = "std", not(loom)))]
 mod clock;
 #[cfg(not(loom))]
@@ -90,7 +93,7 @@ pub use sync::crash;
 pub use error::Error;
 pub use limit::Policy;
 #[cfg(all(feature = "std", not(loom)))]
-pub use shm::OpenError;
+pub use {admit::Admission, shm::OpenError};
 #[cfg(not(loom))]
 pub use {
     decision::{Decision, Outcome},

@@ -55,8 +55,9 @@ const NO_FILE: u64 = 0;
 /// The file could not be opened again after a fork.
 const LOST: u64 = u64::MAX;
 
-/// What the fork handler must find: one per open region. Entries are never
-/// freed, for a handler may be reading them; they are used again.
+/// What the fork handler must find: one per open region. There are some to
+/// begin with, so that a limiter in its caller's memory allocates nothing; more
+/// are never freed, for a handler may be reading them, but used again.
 struct Entry {
     taken: Word,
     identity: Word,
@@ -69,7 +70,8 @@ struct Entry {
     next: OnceLock<&'static Entry>,
 }
 
-static FIRST: OnceLock<&'static Entry> = OnceLock::new();
+static SOME: [Entry; 16] = [const { Entry::new() }; 16];
+static MORE: OnceLock<&'static Entry> = OnceLock::new();
 
 /// This process, as far as one region knows it.
 pub(crate) struct Process {
@@ -79,20 +81,32 @@ pub(crate) struct Process {
 }
 
 impl Entry {
+    const fn new() -> Self {
+        Self {
+            taken: Word::new(0),
+            identity: Word::new(NOBODY),
+            fd: Word::new(NO_FILE),
+            device: Word::new(0),
+            inode: Word::new(0),
+            next: OnceLock::new(),
+        }
+    }
+
+    /// All that are in use, and some that are not.
+    fn all() -> impl Iterator<Item = &'static Self> {
+        let next = |entry: &&'static Self| entry.next.get().copied();
+        SOME.iter()
+            .chain(std::iter::successors(MORE.get().copied(), next))
+    }
+
     /// An entry that is not in use, or a new one.
     fn take() -> Option<&'static Self> {
-        let mut link = &FIRST;
+        if let Some(entry) = SOME.iter().find(|entry| entry.taken.cas(0, 1)) {
+            return Some(entry);
+        }
+        let mut link = &MORE;
         for _ in 0..TRIES {
-            let entry = *link.get_or_init(|| {
-                Box::leak(Box::new(Self {
-                    taken: Word::new(0),
-                    identity: Word::new(NOBODY),
-                    fd: Word::new(NO_FILE),
-                    device: Word::new(0),
-                    inode: Word::new(0),
-                    next: OnceLock::new(),
-                }))
-            });
+            let entry = *link.get_or_init(|| Box::leak(Box::new(Self::new())));
             if entry.taken.cas(0, 1) {
                 return Some(entry);
             }
@@ -149,6 +163,8 @@ impl Process {
             return None;
         }
         let entry = Entry::take()?;
+        // Without a file there is nobody to ask after.
+        let slots = if file.is_some() { SLOTS } else { 0 };
         if let Some(file) = file {
             let (device, inode) = stat(file.as_raw_fd()).unwrap_or_default();
             entry.device.store_relaxed(device);
@@ -161,7 +177,7 @@ impl Process {
         }
         Some(Self {
             entry,
-            asked: (0..SLOTS).map(|_| Word::new(0)).collect(),
+            asked: (0..slots).map(|_| Word::new(0)).collect(),
         })
     }
 
@@ -216,9 +232,9 @@ impl Process {
             .fd()
             .ok_or(Error::Register { code: libc::EBADF })?;
         // Slot 0 is nobody's.
-        let last = SLOTS as u64 - 1;
-        for _ in 0..last {
-            let slot = 1 + (turn.add(1) % last) as u16;
+        const COUNT: u64 = SLOTS as u64 - 1;
+        for _ in 0..COUNT {
+            let slot = ((turn.add(1) % COUNT) as u16).wrapping_add(1);
             let lock = byte(slot);
             // SAFETY: reads a lock of ours.
             if unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &lock) } == 0 {
@@ -334,8 +350,7 @@ fn errno() -> libc::c_int {
 extern "C" fn in_child() {
     // SAFETY: errno is this thread's own; the caller of fork may read it.
     let saved = unsafe { *libc::__errno_location() };
-    let mut link = FIRST.get();
-    while let Some(entry) = link {
+    for entry in Entry::all() {
         // A private region is a copy from now on, and the permits in it are
         // void once the child renews their slot.
         entry.identity.store_relaxed(NOBODY);
@@ -344,7 +359,6 @@ extern "C" fn in_child() {
             // SAFETY: the one shared with the parent, which nobody uses now.
             unsafe { libc::close(fd) };
         }
-        link = entry.next.get();
     }
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = saved };

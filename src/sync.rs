@@ -16,7 +16,12 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Word(AtomicU64);
 
 impl Word {
-    #[cfg(any(feature = "std", feature = "ffi", test))]
+    #[cfg(all(not(loom), any(feature = "std", feature = "ffi", test)))]
+    pub(crate) const fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    #[cfg(loom)]
     pub(crate) fn new(value: u64) -> Self {
         Self(AtomicU64::new(value))
     }
@@ -112,7 +117,6 @@ impl Pause {
 /// For tests of crashes: dies before the so-manieth operation.
 #[cfg(feature = "crash-points")]
 #[doc(hidden)]
-#[expect(unsafe_code, reason = "dies as by kill -9")]
 pub mod crash {
     use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -129,8 +133,7 @@ pub mod crash {
         let left = LEFT.load(Ordering::Relaxed);
         LEFT.store(left.saturating_sub(1), Ordering::Relaxed);
         if left == 1 {
-            // SAFETY: ends this process.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            std::process::abort();
         }
     }
 }

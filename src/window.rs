@@ -427,8 +427,8 @@ impl<'a> Window<'a> {
         }
         // A run more would leave no cell outside the live ones (I3), or time
         // has come to its end.
-        let full = seen.live >= self.mask() && self.neighbours(*seen, *rules).is_none();
-        if full || time > Cell::LAST_TIME {
+        let full = seen.live >= self.mask();
+        if full && self.neighbours(*seen, *rules).is_none() || time > Cell::LAST_TIME {
             return Verdict::Refuse(rules.expires(seen.oldest));
         }
         Verdict::Open(time)
@@ -440,6 +440,10 @@ impl<'a> Window<'a> {
     /// damaged regions, and for the small rings of models.
     #[cold]
     fn neighbours(&self, seen: Survey, rules: Rules) -> Option<u32> {
+        // A full ring has no expired run, unless it is damaged.
+        if seen.head.live != seen.live {
+            return None;
+        }
         let mut run = run_after(seen.head.run, 1_u32.wrapping_sub(seen.live));
         let mut elder = seen.oldest;
         for _ in 1..seen.live {
@@ -457,7 +461,6 @@ impl<'a> Window<'a> {
     #[cold]
     fn fold(&self, word: u64, seen: Survey, rules: Rules) -> Option<()> {
         let head = seen.head;
-        debug_assert!(head.live == seen.live, "a full ring has no expired run");
         let oldest = run_after(head.run, 1_u32.wrapping_sub(head.live));
         let mut run = self.neighbours(seen, rules)?;
         let mut found = self.cell(run);

@@ -57,7 +57,7 @@ fn dies_at(k: u64, body: &dyn Fn()) -> bool {
         assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
     }
     if libc::WIFSIGNALED(status) {
-        assert_eq!(libc::WTERMSIG(status), libc::SIGKILL);
+        assert_eq!(libc::WTERMSIG(status), libc::SIGABRT);
         return false;
     }
     assert_eq!(libc::WEXITSTATUS(status), 0);
@@ -77,7 +77,6 @@ fn at_every_point(body: impl Fn(&Limiter<'_>), whole: impl Fn(&Limiter<'_>, u64)
         assert!(k < 100_000);
     }
     whole(&limiter, k);
-    println!("{} points", k - 1);
     assert!(k > 5, "nothing was done");
 }
 

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 /// From the lowest to the highest; those of one row may use each other.
-const ROWS: [&[&str]; 16] = [
+const ROWS: [&[&str]; 17] = [
     &["sync"],
     &["word"],
     &["time", "error", "limit", "decision", "options"],
@@ -22,13 +22,14 @@ const ROWS: [&[&str]; 16] = [
     &["process"],
     &["limiter"],
     &["plan"],
+    &["admit"],
     &["http"],
     &["ffi"],
 ];
 /// Neighbours that do not know each other, whatever their order.
 const STRANGERS: [(&str, &str); 1] = [("http", "plan")];
 /// Where the names come from that the crate's root gives to its users.
-const EXPORTS: [(&str, &str); 15] = [
+const EXPORTS: [(&str, &str); 16] = [
     ("Error", "error"),
     ("Policy", "limit"),
     ("Decision", "decision"),
@@ -37,6 +38,7 @@ const EXPORTS: [(&str, &str); 15] = [
     ("OnFull", "options"),
     ("Options", "options"),
     ("OpenError", "shm"),
+    ("Admission", "admit"),
     ("Limiter", "limiter"),
     ("Request", "limiter"),
     ("Acquired", "limiter"),

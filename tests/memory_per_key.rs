@@ -14,7 +14,12 @@ fn occupied(keys: u64, cells: u32) -> u64 {
     let path = directory.path().join("region");
     // A secret that is always the same: by chance one of 100,000 keys finds its
     // set full in one region of two hundred.
-    let options = Options::new().keys(keys).cells(cells).secret([1, 2]);
+    // Permits are apart: their number does not grow with the keys.
+    let options = Options::new()
+        .keys(keys)
+        .cells(cells)
+        .permit_keys(1)
+        .secret([1, 2]);
     let limiter = Limiter::open(&path, &options).unwrap();
     for number in 0..keys {
         let key = number.to_le_bytes();

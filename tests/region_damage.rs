@@ -19,7 +19,7 @@ const HEADER: usize = 4096;
 const WORD: usize = 8;
 /// The settings' place in the header, after magic, byte order, version, seal.
 const SEAL: usize = 3;
-const SETTINGS: std::ops::Range<usize> = 4..17;
+const SETTINGS: std::ops::Range<usize> = 4..19;
 const BOOT: std::ops::Range<usize> = 13..15;
 const MAGIC: u64 = u64::from_le_bytes(*b"MAVERARL");
 /// More than any of this takes, many times over.
@@ -99,7 +99,7 @@ fn ask(limiter: &Limiter<'_>, dice: &mut Dice, times: u32) {
             Ok(decision) => assert!(decision.remaining() <= limit),
             Err(error) => panic!("{error}"),
         };
-        match (dice.next() % 4, caller) {
+        match (dice.next() % 5, caller) {
             (0, false) => fits(limiter.peek(&key, policy, cost)),
             (0, true) => fits(limiter.peek_at(&key, policy, cost, now)),
             (1, _) => {
@@ -115,6 +115,12 @@ fn ask(limiter: &Limiter<'_>, dice: &mut Dice, times: u32) {
                     limiter.check_many(&requests, &mut answers);
                 }
                 answers.into_iter().for_each(fits);
+            }
+            (2, _) => {
+                let max = 1 + dice.next() as u32 % 16;
+                let acquired = limiter.acquire(&key, 1, max, 0).unwrap();
+                assert!(limiter.in_flight(&key, 1) <= 16);
+                drop(acquired);
             }
             (_, false) => fits(limiter.check(&key, policy, cost)),
             (_, true) => fits(limiter.check_at(&key, policy, cost, now)),
@@ -208,6 +214,8 @@ fn may_be(index: usize, value: u64) -> bool {
         7..=10 => true,
         // Keys, of which one set is enough for 200.
         12 => (1..=200).contains(&value),
+        // Keys in flight, of which one set is enough for 32.
+        13 => (1..=32).contains(&value),
         // Sizes, and the time namespace.
         _ => false,
     }

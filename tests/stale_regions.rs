@@ -27,7 +27,7 @@ const POLICY: Policy = Policy::per_minute(60);
 // A region's header, in words.
 const MAGIC: u64 = u64::from_le_bytes(*b"MAVERARL");
 const SEAL: u64 = 3;
-const SETTINGS: std::ops::Range<u64> = 4..17;
+const SETTINGS: std::ops::Range<u64> = 4..19;
 const BOOT: [u64; 2] = [4 + 9, 4 + 10];
 const TIME_NAMESPACE: u64 = 4 + 11;
 

@@ -55,7 +55,7 @@ impl Count {
         match decision.outcome {
             Outcome::Allowed if decision.untracked => self.untracked += 1,
             Outcome::Allowed => self.tracked += 1,
-            Outcome::Limited => self.limited += 1,
+            Outcome::Limited | Outcome::Busy => self.limited += 1,
             Outcome::Full => self.full += 1,
         }
     }

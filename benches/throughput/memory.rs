@@ -18,7 +18,7 @@ pub(crate) fn per_key(keys: u64, cells: u32) -> (f64, Stats) {
     const BLOCK: u64 = 512;
     let directory = directory();
     let path = directory.path().join("region");
-    let options = Options::new().keys(keys).cells(cells);
+    let options = Options::new().keys(keys).cells(cells).permit_keys(1);
     let limiter = Limiter::open(&path, &options).unwrap();
     for number in 0..keys {
         let starter = Policy::per_minute(60);

@@ -21,11 +21,14 @@
               answered, other pointers must be what their parameter says"
 )]
 
+#[cfg(feature = "std")]
+pub mod admit;
 pub mod check;
 pub mod code;
 pub mod handle;
 #[cfg(feature = "std")]
 pub mod last_error;
+#[cfg(feature = "std")]
 pub mod permit;
 #[cfg(feature = "std")]
 pub mod plan;

@@ -13,9 +13,19 @@ use std::os::unix::ffi::OsStrExt;
 /// A plan. All functions that take one may be called from any number of
 /// threads at once, but for mavera_rl_plan_free.
 pub struct PlanHandle {
-    plan: Plan,
+    pub(super) plan: Plan,
     /// The endpoints' paths as C has them, in the plan's order.
     paths: Box<[CString]>,
+}
+
+impl PlanHandle {
+    /// An endpoint's path, for as long as the plan lives.
+    pub(super) fn path(&self, endpoint: &crate::plan::Endpoint) -> *const c_char {
+        let all = self.plan.endpoints().iter().zip(&self.paths);
+        all.into_iter()
+            .find(|(known, _)| core::ptr::eq(*known, endpoint))
+            .map_or(core::ptr::null(), |(_, path)| path.as_ptr())
+    }
 }
 
 /// An endpoint with a limit on requests in flight.
@@ -26,7 +36,7 @@ pub struct Endpoint {
     pub size: usize,
     /// The request path; lives as long as the plan
     pub path: *const c_char,
-    /// Number of the endpoint's class, its index in the plan
+    /// The endpoint's class, as mavera_rl_class_id says of its path
     pub class_id: u32,
     /// Most requests of one key in flight
     pub max_in_flight: u32,
@@ -243,6 +253,59 @@ pub unsafe extern "C" fn mavera_rl_plan_max_window_ms(plan: *const PlanHandle) -
         });
     }
     longest
+}
+
+/// The class of an endpoint's path: the same in every process and in every
+/// order of a plan.
+///
+/// name: a path as a plan has it; any other name will do for a class of the
+/// caller's own. A trailing slash does not count.
+/// Returns: the class; of NULL, as of "".
+/// Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_class_id(name: *const c_char) -> u32 {
+    let mut class_id = crate::plan::class_id("");
+    entry(|| {
+        if !name.is_null() {
+            // SAFETY: a string that ends with NUL, as the caller promises.
+            let name = unsafe { CStr::from_ptr(name) };
+            class_id = crate::plan::class_id(&name.to_string_lossy());
+        }
+        Ok(0)
+    });
+    class_id
+}
+
+/// The endpoint whose limit on requests in flight a request falls under.
+///
+/// target: the request target as it came, with its query or without.
+/// out: size set; gets the endpoint.
+/// Returns: 0; MAVERA_RL_ENOENT (under none); MAVERA_RL_EINVAL, _ESIZE.
+/// Thread safety: any thread. Progress: wait-free. Allocates and blocks: no.
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_plan_endpoint(
+    plan: *const PlanHandle,
+    target: *const c_char,
+    out: *mut Endpoint,
+) -> c_int {
+    // SAFETY: as the caller promises, here and below.
+    unsafe {
+        enter(plan, |plan| {
+            let out = room(out)?;
+            let target = string(target, "target")?.to_bytes();
+            let endpoint = plan.plan.endpoint(target);
+            let endpoint = endpoint.ok_or(Fault::Plain(MAVERA_RL_ENOENT))?;
+            out.write(Endpoint {
+                size: size_of::<Endpoint>(),
+                path: plan.path(endpoint),
+                class_id: endpoint.class_id,
+                max_in_flight: endpoint.max_in_flight,
+            });
+            Ok(0)
+        })
+    }
 }
 
 /// The plan's endpoints, one by one.

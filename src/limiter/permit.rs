@@ -71,6 +71,11 @@ pub struct Held<'l> {
 }
 
 impl Held<'_> {
+    /// Whether it is none that is counted.
+    pub const fn is_untracked(&self) -> bool {
+        self.permit.is_untracked()
+    }
+
     /// The permit as a plain value, to be given back by [`Limiter::release`].
     pub fn into_permit(self) -> Permit {
         let permit = self.permit;
@@ -104,13 +109,6 @@ pub enum Acquired<'l> {
     },
     /// The table holds only keys with requests in flight, and the region's
     /// policy is to deny.
-    Full,
-}
-
-/// A permit that was taken, or why not; and how many were held then.
-pub(super) enum Taken {
-    Held(Permit, u32),
-    Busy(u32),
     Full,
 }
 
@@ -162,11 +160,47 @@ impl Limiter<'_> {
         max: u32,
         lease_ms: u32,
     ) -> Result<Acquired<'_>, Error> {
-        Ok(match self.take(key, class_id, max, lease_ms, false)? {
-            Taken::Held(permit, _) => Acquired::Held(self.hold(permit)),
-            Taken::Busy(in_flight) => Acquired::Busy { in_flight },
-            Taken::Full => Acquired::Full,
-        })
+        let settings = &self.region.settings;
+        let geometry = settings.geometry;
+        let permit_cells = geometry.permit_cells;
+        if max == 0 || max > permit_cells {
+            return Err(Error::Max { max, permit_cells });
+        }
+        let sets = geometry.permit_sets;
+        let hashed = settings.secret.hash_class(key, class_id, sets);
+        self.region.prefetch_permits(hashed.set, hashed.key.start);
+        let ask = Ask {
+            owner: self.own()?,
+            max,
+            deadline: self.deadline(lease_ms)?,
+        };
+        let second = || self.second();
+        let Some(judge) = self.witness(&second) else {
+            return Err(Error::Slots);
+        };
+        let set = self.region.permit_set(hashed.set);
+        for _ in 0..TRIES {
+            let place = match set.lookup(hashed.key) {
+                Some(place) => place,
+                None => match set.insert_permits(hashed.key, &judge).place {
+                    Some(place) => place,
+                    None => break,
+                },
+            };
+            let Some(permits) = set.permits(place) else {
+                break;
+            };
+            match permits.acquire(ask, &judge) {
+                Answer::Held(taken) => {
+                    let permit = Permit::new(hashed.set, place.way, taken.cell, taken.word);
+                    return Ok(Acquired::Held(self.hold(permit)));
+                }
+                Answer::Busy(in_flight) => return Ok(Acquired::Busy { in_flight }),
+                Answer::Gone => {}
+                Answer::Contended => break,
+            }
+        }
+        Ok(self.no_room())
     }
 
     /// A guard for a permit of this limiter's.
@@ -218,70 +252,12 @@ impl Limiter<'_> {
         0
     }
 
-    /// `counted`: says how many are held with it, which costs a look at all.
-    #[inline(always)]
-    pub(super) fn take(
-        &self,
-        key: &[u8],
-        class_id: u32,
-        max: u32,
-        lease_ms: u32,
-        counted: bool,
-    ) -> Result<Taken, Error> {
-        let settings = &self.region.settings;
-        let geometry = settings.geometry;
-        let permit_cells = geometry.permit_cells;
-        if max == 0 || max > permit_cells {
-            return Err(Error::Max { max, permit_cells });
-        }
-        let sets = geometry.permit_sets;
-        let hashed = settings.secret.hash_class(key, class_id, sets);
-        self.region.prefetch_permits(hashed.set, hashed.key.start);
-        let ask = Ask {
-            owner: self.own()?,
-            max,
-            deadline: self.deadline(lease_ms)?,
-        };
-        let second = || self.second();
-        let Some(judge) = self.witness(&second) else {
-            return Err(Error::Slots);
-        };
-        let set = self.region.permit_set(hashed.set);
-        for _ in 0..TRIES {
-            let place = match set.lookup(hashed.key) {
-                Some(place) => place,
-                None => match set.insert_permits(hashed.key, &judge).place {
-                    Some(place) => place,
-                    None => break,
-                },
-            };
-            let Some(permits) = set.permits(place) else {
-                break;
-            };
-            match permits.acquire(ask, &judge) {
-                Answer::Held(taken) => {
-                    let permit = Permit::new(hashed.set, place.way, taken.cell, taken.word);
-                    let held = if counted {
-                        permits.in_flight(&judge)
-                    } else {
-                        None
-                    };
-                    return Ok(Taken::Held(permit, held.unwrap_or(1)));
-                }
-                Answer::Busy(in_flight) => return Ok(Taken::Busy(in_flight)),
-                Answer::Gone => {}
-                Answer::Contended => break,
-            }
-        }
-        Ok(self.no_room())
-    }
-
     #[cold]
-    fn no_room(&self) -> Taken {
+    fn no_room(&self) -> Acquired<'_> {
         self.region.header().full.add_relaxed(1);
         match self.region.settings.on_full {
-            OnFull::Allow => Taken::Held(Permit::UNTRACKED, 0),
-            OnFull::Deny => Taken::Full,
+            OnFull::Allow => Acquired::Held(self.hold(Permit::UNTRACKED)),
+            OnFull::Deny => Acquired::Full,
         }
     }
 }

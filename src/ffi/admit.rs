@@ -1,0 +1,158 @@
+//! Admission: permit and quota in one call.
+
+use super::check::{Decision, Now, code_of};
+use super::handle::Handle;
+use super::permit::CPermit;
+use super::plan::PlanHandle;
+use super::sized::room;
+use super::{Fault, key_bytes};
+use crate::admit::Admission;
+use crate::error::Error;
+use crate::limiter::Limiter;
+use crate::plan::Plan;
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+/// The arguments of both forms.
+struct Arguments {
+    plan: *const PlanHandle,
+    key: *const c_void,
+    key_len: usize,
+    tier: *const c_char,
+    path: *const c_char,
+    out: *mut Decision,
+    permit: *mut CPermit,
+}
+
+impl Arguments {
+    /// # Safety
+    /// The pointers are NULL or what the header says.
+    unsafe fn answer(
+        &self,
+        rl: *const Handle,
+        now: Now,
+        ask: impl for<'l, 'p> FnOnce(
+            &'l Limiter<'static>,
+            &'p Plan,
+            (&[u8], Option<&str>, &[u8]),
+        ) -> Result<Admission<'l, 'p>, Error>,
+    ) -> c_int {
+        // SAFETY: as the caller promises, here and below.
+        unsafe {
+            Handle::enter(rl, |handle, limiter| {
+                let plan = self.plan.as_ref().ok_or(Fault::Argument("plan"))?;
+                let key = key_bytes(self.key, self.key_len)?;
+                let tier = match self.tier.is_null() {
+                    true => None,
+                    // No tier is called by what is no text.
+                    false => Some(
+                        CStr::from_ptr(self.tier)
+                            .to_str()
+                            .map_err(|_| Error::Tier)?,
+                    ),
+                };
+                if self.path.is_null() {
+                    return Err(Fault::Argument("path"));
+                }
+                if self.permit.is_null() {
+                    return Err(Fault::Argument("permit"));
+                }
+                let path = CStr::from_ptr(self.path).to_bytes();
+                let out = match self.out.is_null() {
+                    true => None,
+                    false => Some(room(self.out)?),
+                };
+                let admission = ask(limiter, &plan.plan, (key, tier, path))?;
+                if let Some(out) = out {
+                    let mut decision = Decision::new(&admission.decision, now.unix_ms(handle));
+                    if let Some(endpoint) = admission.endpoint {
+                        decision.endpoint = plan.path(endpoint);
+                    }
+                    out.write(decision);
+                }
+                let permit = admission.permit.map(crate::limiter::Held::into_permit);
+                self.permit
+                    .write(CPermit::of(permit.unwrap_or(crate::Permit::UNTRACKED)));
+                Ok(code_of(admission.decision.outcome))
+            })
+        }
+    }
+}
+
+/// Whether a request may go on: by its tier's quota, one unit, and by the limit
+/// on requests in flight of the plan's endpoint that its path falls under
+/// (mavera_rl_plan_endpoint). The permit is taken first, because it can be
+/// given back: a request refused for what is in flight charges nothing, and
+/// one refused for its quota leaves nothing in flight.
+///
+/// key, key_len: the API key, any bytes; not stored.
+/// tier: its name. NULL: what the plan's own list says of the key.
+/// path: the request target as it came, with its query or without.
+/// out: size set; gets the decision; its outcome says which limit refused. Its
+/// endpoint lives as long as the plan. May be NULL.
+/// permit: gets the request's permit, for mavera_rl_release when its response
+/// is finished; all zero when it was refused or is under no such limit.
+/// Returns: MAVERA_RL_ALLOWED, _LIMITED, _BUSY, _FULL; MAVERA_RL_ENOENT (no such
+/// tier or key), _EINVAL, _ESIZE, _ECOST, _ECLOCK, _ESLOTS, _EINTERNAL: then
+/// nothing was charged.
+/// Thread safety: any thread, any process on the region. Progress: lock-free.
+/// Allocates and blocks: no; system calls as mavera_rl_acquire. Not in the
+/// freestanding library. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_admit(
+    rl: *mut Handle,
+    plan: *const PlanHandle,
+    key: *const c_void,
+    key_len: usize,
+    tier: *const c_char,
+    path: *const c_char,
+    out: *mut Decision,
+    permit: *mut CPermit,
+) -> c_int {
+    let arguments = Arguments {
+        plan,
+        key,
+        key_len,
+        tier,
+        path,
+        out,
+        permit,
+    };
+    // SAFETY: as the caller promises.
+    unsafe {
+        arguments.answer(rl, Now::Read, |limiter, plan, (key, tier, path)| {
+            limiter.admit(plan, key, tier, path)
+        })
+    }
+}
+
+/// mavera_rl_admit at the caller's time, as mavera_rl_check_at. Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_admit_at(
+    rl: *mut Handle,
+    plan: *const PlanHandle,
+    key: *const c_void,
+    key_len: usize,
+    tier: *const c_char,
+    path: *const c_char,
+    now_ms: u64,
+    out: *mut Decision,
+    permit: *mut CPermit,
+) -> c_int {
+    let arguments = Arguments {
+        plan,
+        key,
+        key_len,
+        tier,
+        path,
+        out,
+        permit,
+    };
+    // SAFETY: as the caller promises.
+    unsafe {
+        arguments.answer(
+            rl,
+            Now::Given(now_ms),
+            |limiter, plan, (key, tier, path)| limiter.admit_at(plan, key, tier, path, now_ms),
+        )
+    }
+}
