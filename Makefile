@@ -68,7 +68,7 @@ needs: toolchain
 lint: toolchain
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets \
-	    --features mavera-rl/ffi -- -D warnings
+	    --features mavera-rl/ffi,mavera-rl/crash-points -- -D warnings
 	$(CARGO) clippy --locked --package mavera-rl --no-default-features \
 	    --features ffi -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps \
@@ -76,6 +76,8 @@ lint: toolchain
 
 test-rust: toolchain
 	$(CARGO) test --locked --workspace --features mavera-rl/ffi
+	$(CARGO) test --locked --package mavera-rl --features crash-points \
+	    --test crash_points
 
 test-models: toolchain
 	scripts/loom.sh
@@ -110,8 +112,9 @@ bench: toolchain
 verify-long: needs
 	LOOM_MAX_PREEMPTIONS=4 scripts/loom.sh
 	tests/mutants/run.py
-	PROPTEST_CASES=20000 $(CARGO) test --release --locked \
-	    --package mavera-rl
+	PROPTEST_CASES=20000 MAVERA_TORTURE_SECONDS=60 $(CARGO) test --release \
+	    --locked --package mavera-rl
+	tests/compare/limit_conn.sh
 
 header: toolchain
 	MAVERA_RL_BLESS=1 $(CARGO) test --locked --package mavera-rl --test header

@@ -8,7 +8,8 @@
 # ends. Needs bash and curl.
 set -euo pipefail
 
-readonly LIMIT=60 BASIC=120 KEY=demo-starter ENDPOINT=/mave/chat
+readonly LIMIT=60 BASIC=120 KEY=demo-starter
+ENDPOINT=/mave/chat                         # that is asked
 readonly PATIENCE_S=5                       # for whatever is polled
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,6 +17,7 @@ gateway=${1:?usage: demo.sh PATH/TO/mavera-gateway}
 work=
 supervisor=
 load=
+slow=()
 
 say() { printf '%s\n' "$*"; }
 heading() { printf '\n== %s\n' "$*"; }
@@ -67,6 +69,7 @@ cleanup() {
     trap - EXIT
     set +e
     stop_load
+    ((${#slow[@]} == 0)) || kill "${slow[@]}" 2>/dev/null
     if [[ -n $supervisor ]] && ! gone "$supervisor"; then
         kill -TERM "$supervisor"
         for ((i = 0; i < 100; i++)); do
@@ -231,14 +234,63 @@ stop_load
 same "admitted in total" "$admitted" "$BASIC"
 ok "remaining went on from $((BASIC - spent)); $admitted of $BASIC admitted"
 
-heading "f. Without a key"
+heading "f. 3 video analyses run; what is in flight dies with its worker"
+slow=()
+for i in 1 2 3; do
+    # Should the polling below come first, it is told to retry in a second.
+    curl --silent --output "$work/slow$i" --max-time 60 --retry 5 \
+        --header "X-API-Key: demo-video" \
+        "$url/video-analyses?delay_ms=30000" &
+    slow+=("$!")
+done
+# Judged, whichever worker took them: the fourth is refused.
+video() { ENDPOINT=/video-analyses as demo-video; }
+fourth_is_refused() {
+    video
+    [[ $status == 429 ]]
+}
+poll "the fourth is refused" fourth_is_refused
+print_answer
+same "Content-Type" "$(header Content-Type)" application/json
+same "Retry-After" "$(header Retry-After)" 1
+body='{"error":{"message":"Too many requests in flight on /video-analyses: at most 3 at a time. Please retry after 1 seconds.","type":"rate_limit_error","code":"concurrency_limit_exceeded","param":null}}'
+same "body" "$(cat "$work/body")" "$body"
+remaining=$(header X-RateLimit-Remaining)
+video
+same "X-RateLimit-Remaining after another refusal" \
+    "$(header X-RateLimit-Remaining)" "$remaining"
+ENDPOINT=/focus-groups as demo-video
+same "status on another endpoint" "$status" 200
+ok "429, concurrency_limit_exceeded; the refusals charged nothing"
+# Whoever holds them: both workers, for the kernel spread the three.
+# The file has no end of line.
+read -ra workers < "/proc/$supervisor/task/$supervisor/children" || true
+same "workers" "${#workers[@]}" 2
+kill -KILL "${workers[@]}"
+say "   workers ${workers[*]} killed"
+for pid in "${slow[@]}"; do
+    wait "$pid" && fail "a client of a killed worker was answered"
+done
+video_is_admitted() {
+    curl --silent --output "$work/body" --max-time "$PATIENCE_S" \
+        --write-out '%{http_code}' --header "X-API-Key: demo-video" \
+        "$url/video-analyses" > "$work/status" || return 1
+    tried=$((tried + 1))
+    [[ $(cat "$work/status") == 200 ]]
+}
+tried=0
+poll "the next one is admitted" video_is_admitted
+same "requests until one was admitted" "$tried" 1
+ok "the first request that the new workers took was admitted"
+
+heading "g. Without a key"
 request
 print_answer
 same "status" "$status" 401
 same "X-RateLimit-Limit" "$(header X-RateLimit-Limit)" ""
 ok "401, and no limit to speak of"
 
-heading "g. SIGTERM ends it in order"
+heading "h. SIGTERM ends it in order"
 kill -TERM "$supervisor"
 poll "the gateway ends" gone "$supervisor"
 result=0

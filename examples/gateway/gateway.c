@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define UNITS_PER_REQUEST     1
@@ -19,9 +20,14 @@
 #define LOG_INTERVAL_MS       1000
 
 /* Longest header value and body that the library writes, with room to spare:
- * both are a few fixed words and numbers of at most 20 digits. */
-#define HEADER_CAP            128
-#define BODY_CAP              512
+ * a few fixed words, numbers of at most 20 digits, and an endpoint's path. */
+#define HEADER_CAP            256
+#define BODY_CAP              4096
+
+#define DELAY                 "delay_ms"
+#define LONGEST_DELAY_MS      60000
+/* How soon it is noticed that a client who waits is gone. */
+#define LOOK_INTERVAL_MS      20
 
 #define API_KEY_HEADER        "X-API-Key"
 #define WORKER_HEADER         "X-Worker-Pid"
@@ -45,12 +51,28 @@
 #define UNAVAILABLE_BODY \
     ERROR_BODY("The service is unavailable. Please retry later.", \
         "api_error", "service_unavailable")
+#define DELAY_BODY \
+    ERROR_BODY(DELAY " must be a whole number from 0 to 60000.", \
+        "invalid_request_error", "invalid_parameter")
 #define OK_BODY  "{\"status\":\"ok\"}"
 
 /* What is told about a connection while it is open. */
 struct link {
     bool spoken;    /* has sent the first line of a request */
     bool busy;      /* has sent one, and has not got its answer yet */
+};
+
+/* From its first line to the end of its answer. */
+struct request {
+    char                  *target;      /* as it came, undecoded */
+    struct MHD_Connection *connection;
+    mavera_rl_decision     decision;
+    mavera_rl_permit       permit;      /* all zero: none */
+    bool                   begun;       /* its headers are there */
+    bool                   waits;       /* suspended, and in the list */
+    bool                   admitted;    /* has waited; only the answer lacks */
+    int64_t                until;       /* end of the wait, ms */
+    struct request        *next;
 };
 
 struct answer {
@@ -156,66 +178,60 @@ static const char *api_key(struct MHD_Connection *connection)
     return value[0] == '\0' ? NULL : value;
 }
 
-/* 1: the plan has this endpoint. 0: it has not. Negative: an error. */
-static int has_endpoint(const mavera_rl_plan *plan, const char *path)
+/* The wait a request asks for; -1: what it asks for is no such number. */
+static int64_t delay_ms(struct MHD_Connection *connection)
 {
-    mavera_rl_endpoint endpoint = { .size = sizeof(endpoint) };
-    int                rc;
+    const char *text;
+    char       *end;
+    long        value;
 
-    for (size_t i = 0; ; i++) {
-        rc = mavera_rl_plan_endpoint_at(plan, i, &endpoint);
-        if (rc != 0) {
-            return rc == MAVERA_RL_ENOENT ? 0 : rc;
-        }
-        if (strcmp(endpoint.path, path) == 0) {
-            return 1;
-        }
+    text = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND,
+        DELAY);
+    if (text == NULL) {
+        return 0;
     }
+    /* strtol would also take spaces and signs. */
+    if (text[0] < '0' || text[0] > '9') {
+        return -1;
+    }
+    value = strtol(text, &end, 10);
+    return *end == '\0' && value <= LONGEST_DELAY_MS ? value : -1;
 }
 
-/*
- * Steps 1 to 5. `decision` and `body` are the caller's room for what the
- * answer may point to.
- */
-static struct answer judge(struct gateway *gateway,
-    struct MHD_Connection *connection, const char *path, const char *method,
-    mavera_rl_decision *decision, char body[BODY_CAP])
+/* Steps 1 to 6. `body` is the caller's room for what the answer may point to. */
+static struct answer judge(struct gateway *gateway, struct request *request,
+    const char *method, int64_t delay, char body[BODY_CAP])
 {
     const struct answer unavailable = {
         .status = MHD_HTTP_SERVICE_UNAVAILABLE, .body = UNAVAILABLE_BODY
     };
-    struct answer    unauthorized = {
+    struct answer       unauthorized = {
         .status = MHD_HTTP_UNAUTHORIZED, .body = NO_KEY_BODY,
         .name = MHD_HTTP_HEADER_WWW_AUTHENTICATE, .value = "Bearer"
     };
-    mavera_rl_policy policy = { .size = sizeof(policy) };
-    const char      *key;
-    int              rc;
+    mavera_rl_decision *decision = &request->decision;
+    const char         *key;
+    int                 rc;
 
-    key = api_key(connection);
+    key = api_key(request->connection);
     if (key == NULL) {
         return unauthorized;
     }
-    rc = mavera_rl_plan_key_policy(gateway->plan, key, strlen(key), &policy);
+
+    /*
+     * The one call that matters: it decides for all workers, by the path as
+     * the client spelled it. A refusal (positive) charges nothing and leaves
+     * nothing in flight, nor does an error (negative), which is answered 503:
+     * letting the request pass would switch the limits off.
+     */
+    rc = mavera_rl_admit(gateway->limiter, gateway->plan, key, strlen(key),
+        NULL, request->target, decision, &request->permit);
     if (rc == MAVERA_RL_ENOENT) {
         unauthorized.body = UNKNOWN_KEY_BODY;
         return unauthorized;
     }
-    if (rc != 0) {
-        log_failure(gateway, "cannot look up a key's policy", rc);
-        return unavailable;
-    }
-
-    /*
-     * The one call that matters: it decides and charges in one atomic step,
-     * for all workers. A refusal (positive) charges nothing, an error
-     * (negative) leaves the decision as it was. An error is answered 503:
-     * letting the request pass would switch the limit off.
-     */
-    rc = mavera_rl_check(gateway->limiter, key, strlen(key), &policy,
-        UNITS_PER_REQUEST, decision);
     if (rc < 0) {
-        log_failure(gateway, "cannot check a key's limit", rc);
+        log_failure(gateway, "cannot admit a request", rc);
         return unavailable;
     }
     if (rc != MAVERA_RL_ALLOWED) {
@@ -228,13 +244,7 @@ static struct answer judge(struct gateway *gateway,
             .decision = decision
         };
     }
-
-    rc = has_endpoint(gateway->plan, path);
-    if (rc < 0) {
-        log_failure(gateway, "cannot read the plan's endpoints", rc);
-        return unavailable;
-    }
-    if (rc == 0) {
+    if (decision->endpoint == NULL) {
         return (struct answer) {
             .status = MHD_HTTP_NOT_FOUND, .body = NOT_FOUND_BODY,
             .decision = decision
@@ -249,9 +259,99 @@ static struct answer judge(struct gateway *gateway,
             .name = MHD_HTTP_HEADER_ALLOW, .value = METHODS
         };
     }
+    if (delay < 0) {
+        return (struct answer) {
+            .status = MHD_HTTP_BAD_REQUEST, .body = DELAY_BODY,
+            .decision = decision
+        };
+    }
     return (struct answer) {
         .status = MHD_HTTP_OK, .body = OK_BODY, .decision = decision
     };
+}
+
+static void release(struct gateway *gateway, struct request *request)
+{
+    int rc = mavera_rl_release(gateway->limiter, request->permit);
+
+    if (rc != 0) {
+        log_failure(gateway, "cannot give a permit back", rc);
+    }
+    request->permit = (mavera_rl_permit) { 0, 0 };
+}
+
+/* Leaves the connection alone until gateway_wake. */
+static void suspend(struct gateway *gateway, struct request *request,
+    int64_t delay)
+{
+    request->until = now_ms() + delay;
+    request->waits = true;
+    request->next = gateway->waiting;
+    gateway->waiting = request;
+    MHD_suspend_connection(request->connection);
+}
+
+static bool is_gone(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info;
+    char                            byte;
+
+    info = MHD_get_connection_info(connection,
+        MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info != NULL
+        && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void resume(struct request *request)
+{
+    request->waits = false;
+    request->admitted = true;
+    MHD_resume_connection(request->connection);
+}
+
+int64_t gateway_wake(struct gateway *gateway, struct MHD_Daemon *daemon)
+{
+    struct request **link = &gateway->waiting;
+    struct request  *request;
+    int64_t          now = now_ms();
+    int64_t          next = -1;
+    bool             resumed = false;
+
+    while ((request = *link) != NULL) {
+        int64_t left = request->until - now;
+
+        if (left > 0 && !is_gone(request->connection)) {
+            left = left < LOOK_INTERVAL_MS ? left : LOOK_INTERVAL_MS;
+            next = next < 0 || left < next ? left : next;
+            link = &request->next;
+            continue;
+        }
+        if (left > 0) {
+            /* Nobody reads the answer: what it holds is free at once. */
+            release(gateway, request);
+        }
+        *link = request->next;
+        resume(request);
+        resumed = true;
+    }
+    if (resumed) {
+        /* Or their connections would not be in the next set of descriptors. */
+        (void) MHD_run(daemon);
+        /* The caller may have been waiting for just that. */
+        return 0;
+    }
+    return next;
+}
+
+void gateway_wake_all(struct gateway *gateway, struct MHD_Daemon *daemon)
+{
+    while (gateway->waiting != NULL) {
+        struct request *request = gateway->waiting;
+
+        gateway->waiting = request->next;
+        resume(request);
+    }
+    (void) MHD_run(daemon);
 }
 
 /*
@@ -259,29 +359,48 @@ static struct answer judge(struct gateway *gateway,
  * its body, then once more. Only the last call judges: an answer before the
  * body was read would close the connection under a client that is still
  * sending, and take the 429 and its Retry-After with it. The endpoints here
- * have no use for a body, so it is dropped as it comes.
+ * have no use for a body, so it is dropped as it comes. A request that was
+ * suspended comes here again when it goes on.
  */
 static enum MHD_Result handle(void *cls, struct MHD_Connection *connection,
     const char *url, const char *method, const char *version,
     const char *upload_data, size_t *upload_data_size, void **req_cls)
 {
-    static char         seen;
-    struct gateway     *gateway = cls;
-    mavera_rl_decision  decision = { .size = sizeof(decision) };
-    char                body[BODY_CAP];
-    struct answer       answer;
+    struct gateway *gateway = cls;
+    struct request *request = *req_cls;
+    char            body[BODY_CAP];
+    struct answer   answer;
+    int64_t         delay;
 
+    (void) url;
     (void) version;
     (void) upload_data;
-    if (*req_cls == NULL) {
-        *req_cls = &seen;
+    if (request == NULL) {
+        /* There was no memory for it. */
+        return MHD_NO;
+    }
+    if (!request->begun) {
+        request->begun = true;
+        request->connection = connection;
         return MHD_YES;
     }
     if (*upload_data_size > 0) {
         *upload_data_size = 0;
         return MHD_YES;
     }
-    answer = judge(gateway, connection, url, method, &decision, body);
+    if (request->admitted) {
+        answer = (struct answer) {
+            .status = MHD_HTTP_OK, .body = OK_BODY,
+            .decision = &request->decision
+        };
+        return respond(gateway, connection, &answer);
+    }
+    delay = delay_ms(connection);
+    answer = judge(gateway, request, method, delay, body);
+    if (answer.status == MHD_HTTP_OK && delay > 0) {
+        suspend(gateway, request, delay);
+        return MHD_YES;
+    }
     return respond(gateway, connection, &answer);
 }
 
@@ -300,15 +419,25 @@ static void *request_begins(void *cls, const char *uri,
 {
     struct gateway *gateway = cls;
     struct link    *link = link_of(connection);
+    struct request *request;
 
-    (void) uri;
     if (link != NULL && !link->busy) {
         gateway->silent -= link->spoken ? 0 : 1;
         gateway->in_progress++;
         link->spoken = true;
         link->busy = true;
     }
-    return NULL;
+    request = calloc(1, sizeof(*request));
+    if (request == NULL) {
+        return NULL;
+    }
+    request->decision.size = sizeof(request->decision);
+    request->target = strdup(uri);
+    if (request->target == NULL) {
+        free(request);
+        return NULL;
+    }
+    return request;
 }
 
 /* The answer was sent, or the client is gone. */
@@ -317,9 +446,15 @@ static void request_ends(void *cls, struct MHD_Connection *connection,
 {
     struct gateway *gateway = cls;
     struct link    *link = link_of(connection);
+    struct request *request = *req_cls;
 
-    (void) req_cls;
     (void) how;
+    if (request != NULL) {
+        release(gateway, request);
+        free(request->target);
+        free(request);
+        *req_cls = NULL;
+    }
     if (link != NULL && link->busy) {
         gateway->in_progress--;
         link->busy = false;
@@ -354,7 +489,7 @@ struct MHD_Daemon *gateway_start(struct gateway *gateway, int listen_fd)
 
     /* No thread of its own: MHD runs when the worker's loop calls it, so that
      * signals, the supervisor's end and requests are handled in one place. */
-    daemon = MHD_start_daemon(MHD_USE_ERROR_LOG, 0,
+    daemon = MHD_start_daemon(MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0,
         NULL, NULL, handle, gateway,
         MHD_OPTION_LISTEN_SOCKET, listen_fd,
         MHD_OPTION_CONNECTION_LIMIT, CONNECTION_LIMIT,

@@ -82,7 +82,11 @@ static bool turn(struct worker *worker, int64_t most, bool *stop)
     fd_set         reads, writes, excepts;
     struct timeval tv;
     int            max = -1;
+    int64_t        next = gateway_wake(&worker->gateway, worker->daemon);
 
+    if (next >= 0 && (most < 0 || next < most)) {
+        most = next;
+    }
     FD_ZERO(&reads);
     FD_ZERO(&writes);
     FD_ZERO(&excepts);
@@ -245,6 +249,8 @@ int worker_run(const struct options *options, const mavera_rl_plan *plan,
     status = serve(&worker) ? EXIT_SUCCESS : EXIT_FAILURE;
     drain(&worker, listen_fd);
     listen_fd = -1;
+    /* The daemon must not be stopped with connections suspended. */
+    gateway_wake_all(&worker.gateway, worker.daemon);
     MHD_stop_daemon(worker.daemon);
 
 done:

@@ -188,8 +188,12 @@ def test_legacy_headers_are_whole_numbers_and_reset_is_near(gateway):
 
 def test_ietf_headers_name_quota_window_rest_and_seconds(start):
     answer = start("--headers", "ietf").ask("key-starter")
-    assert answer["RateLimit-Policy"] == '"default";q=60;w=60'
-    match = re.fullmatch(r'"default";r=59;t=(\d+)', answer["RateLimit"])
+    assert answer["RateLimit-Policy"] == (
+        '"default";q=60;w=60, "in-flight";q=10;qu="concurrent-requests"'
+    )
+    match = re.fullmatch(
+        r'"default";r=59;t=(\d+), "in-flight";r=9', answer["RateLimit"]
+    )
     assert match, answer["RateLimit"]
     assert 59 <= int(match[1]) <= 61
 
@@ -198,7 +202,8 @@ def test_ietf_headers_name_quota_window_rest_and_seconds(start):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/none", ENDPOINT + "/", "/mave", "/MAVE/chat", "//mave/chat"]
+    "path",
+    ["/", "/none", ENDPOINT + "ter", "/mave", "/MAVE/chat", "/v1/mave/chat"],
 )
 def test_an_unknown_path_is_404_and_charged(gateway, path):
     answer = gateway.ask("key-starter", path)
@@ -208,6 +213,20 @@ def test_an_unknown_path_is_404_and_charged(gateway, path):
     assert limit_headers(answer) == LEGACY
     assert answer["X-RateLimit-Remaining"] == "59"
     assert gateway.ask("key-starter")["X-RateLimit-Remaining"] == "58"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ENDPOINT + "/",
+        ENDPOINT + "/7?x=1",
+        "//mave/./chat",
+        "/x/../mave/chat",
+        "/%6dave%2Fchat",
+    ],
+)
+def test_other_spellings_of_a_path_are_the_endpoint(gateway, path):
+    assert gateway.ask("key-starter", path).status == 200
 
 
 @pytest.mark.parametrize(
@@ -262,7 +281,9 @@ def test_a_refusal_is_the_contracts(start, flavour):
         assert answer["X-RateLimit-Remaining"] == "0"
         assert abs(int(answer["X-RateLimit-Reset"]) - (now + retry)) <= 1.5
     if flavour != "legacy":
-        assert answer["RateLimit"] == f'"default";r=0;t={retry}'
+        assert answer["RateLimit"] == (
+            f'"default";r=0;t={retry}, "in-flight";r=10'
+        )
 
 
 def test_a_refused_post_gets_its_answer_on_a_connection_that_lives(gateway):

@@ -30,7 +30,7 @@ def test_the_demo_keeps_its_promises_in_time(binary):
         [DEMO, binary], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("   ok: ") == 7
+    assert result.stdout.count("   ok: ") == 9
     assert time.monotonic() - begun < 20
 
 

@@ -166,7 +166,7 @@ def test_a_window_the_region_cannot_hold_is_503_and_logged(start, plan):
         assert answer["Content-Type"] == "application/json"
         assert b'"code":"service_unavailable"' in answer.body
     log = gateway.log.read_text()
-    assert "cannot check a key's limit" in log
+    assert "cannot admit a request" in log
     assert log.count("cannot check") < 5
 
 
