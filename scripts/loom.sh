@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the loom models of window and table: scripts/loom.sh [TEST NAME…]
+# Runs the loom models of window, table and permits: scripts/loom.sh [TEST NAME…]
 #
 # LOOM_MAX_PREEMPTIONS bounds how often a thread is interrupted (default 3,
 # one less for the table; 4 is the long form). Optimised, because models are compute-bound, but with
