@@ -5,7 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use mavera_rl::http::{Flavour, Response};
-use mavera_rl::{ClockKind, Decision, Error, Limiter, OnFull, Options, Outcome, Policy, Request};
+use mavera_rl::plan::Plan;
+use mavera_rl::{
+    Acquired, ClockKind, Decision, Error, Limiter, OnFull, Options, Outcome, Policy, Request,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -131,6 +134,45 @@ fn the_ways_through_a_window_allocate_nothing() {
             let now = NOW.wrapping_mul(2).wrapping_add(MINUTE.wrapping_mul(step));
             assert!(none("after a quiet window", || check(now)).is_allowed());
         }
+    }
+}
+
+#[test]
+fn permits_and_admissions_allocate_nothing() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let options = Options::new().keys(100);
+    let path = directory.path().join("region");
+    let plan = Plan::default();
+    for limiter in [
+        Limiter::private(&options).unwrap(),
+        Limiter::open(&path, &options).unwrap(),
+    ] {
+        let acquire = || limiter.acquire(b"key", 1, 2, 0).unwrap();
+        // The first one registers the process.
+        let first = none("a first permit", acquire);
+        let second = none("another", acquire);
+        assert!(matches!(second, Acquired::Held(_)));
+        let third = none("busy", acquire);
+        assert!(matches!(third, Acquired::Busy { in_flight: 2 }));
+        assert_eq!(none("in flight", || limiter.in_flight(b"key", 1)), 2);
+        none("releases", || drop((first, second)));
+        let leased = none("a lease", || limiter.acquire(b"key", 1, 2, 1000).unwrap());
+        none("its release", || drop(leased));
+        for key in 0_u64..300 {
+            let key = key.to_le_bytes();
+            none("new keys, and evictions", || {
+                drop(limiter.acquire(&key, 1, 1, 0).unwrap());
+            });
+        }
+        let admit = || {
+            let target = b"/x/../video%2Danalyses?id=7";
+            limiter
+                .admit(&plan, b"key", Some("starter"), target)
+                .unwrap()
+        };
+        let held: Vec<_> = (0..3).map(|_| none("admitted", admit)).collect();
+        assert!(held.iter().all(|admission| admission.decision.is_allowed()));
+        assert!(!none("refused", admit).decision.is_allowed());
     }
 }
 
