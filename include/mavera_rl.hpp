@@ -9,12 +9,17 @@
  *         reply(429, decision.headers(), decision.body());
  *     }
  *
+ * With a plan, requests in flight too, each for as long as its permit lives:
+ *
+ *     auto [decision, permit] = limiter.admit(plan, api_key, tier, path);
+ *
  * - A refusal is no error: check() returns it. What throws is a call that
  *   cannot be answered, as mavera::Error.
  * - Every function that can throw says so with "@throws"; besides, those that
- *   return or take a string or a vector may throw std::bad_alloc. check() and
- *   peek() of a request that is answered allocate nothing, take no lock and
- *   make no system call but the clock's.
+ *   return or take a string or a vector may throw std::bad_alloc. check(),
+ *   peek() and acquire() of a request that is answered, and admit() but for
+ *   the strings it takes, allocate nothing and take no lock. System calls are
+ *   the clock's and, for permits, those that mavera_rl_acquire names.
  * - `const` means: any number of threads may call it at once. Moving into,
  *   out of or destroying an object needs the caller's own order, as ever.
  */
@@ -139,7 +144,7 @@ enum class Clock : std::uint32_t {
     caller = MAVERA_RL_CLOCK_CALLER, ///< the argument of check_at()
 };
 
-/** What a key hears that the table has no room for. */
+/** What a key hears that a table has no room for. */
 enum class OnFull : std::uint32_t {
     any = MAVERA_RL_ON_FULL_DEFAULT, ///< the region's; of a new one, deny
     deny = MAVERA_RL_ON_FULL_DENY,
@@ -150,6 +155,7 @@ enum class OnFull : std::uint32_t {
 enum class Outcome : std::int32_t {
     allowed = MAVERA_RL_ALLOWED,
     limited = MAVERA_RL_LIMITED, ///< the quota is spent
+    busy = MAVERA_RL_BUSY,       ///< as many are in flight as may be
     full = MAVERA_RL_FULL,       ///< no room for the key, and that denies
     failed = -1,                 ///< only in check_many(): see code()
 };
@@ -184,6 +190,9 @@ struct Options {
 
     /** What keys are hashed with. All zero: drawn from the system. */
     std::array<std::uint8_t, 16> secret{};
+
+    std::uint64_t permit_keys = 0;  ///< with requests in flight; 4096 or keys
+    std::uint32_t permit_cells = 0; ///< multiple of 8 from 8 to 256; 16
 };
 
 /** What a region is and has seen. */
@@ -198,6 +207,8 @@ struct Stats {
     std::uint32_t max_window_ms;
     Clock         clock;
     OnFull        on_full;
+    std::uint64_t permit_capacity; ///< keys and classes with permits at a time
+    std::uint32_t permit_cells;    ///< most permits of a key and class
 };
 
 /** An endpoint of a plan. */
@@ -206,6 +217,17 @@ struct Endpoint {
     std::uint32_t class_id;
     std::uint32_t max_in_flight; ///< requests of one key at a time
 };
+
+/**
+ * The class of an endpoint's path, the same in every process; any other name
+ * will do for a class of one's own. A trailing slash does not count.
+ *
+ * @throws Error MAVERA_RL_EINVAL if the name has a NUL in it.
+ */
+inline std::uint32_t class_id(const std::string &name)
+{
+    return ::mavera_rl_class_id(detail::c_string(name));
+}
 
 /** One request of Limiter::check_many(). The key is not copied. */
 struct Request {
@@ -282,6 +304,25 @@ public:
     /** Allowed without being counted, because the table was full. */
     bool untracked() const noexcept { return raw_.untracked != 0; }
 
+    /** Requests of the key in flight on the endpoint, this one included if it
+     *  was allowed; 0 where no permit was asked for. */
+    std::uint32_t in_flight() const noexcept { return raw_.in_flight; }
+
+    /** How many there may be; 0 where no permit was asked for. */
+    std::uint32_t max_in_flight() const noexcept
+    {
+        return raw_.max_in_flight;
+    }
+
+    /** The endpoint by the plan's name; empty where no permit was asked for.
+     *  The text is the plan's: of such a decision endpoint(), headers() and
+     *  body() may be called only while the Plan lives. */
+    std::string_view endpoint() const noexcept
+    {
+        return raw_.endpoint == nullptr ? std::string_view()
+                                        : std::string_view(raw_.endpoint);
+    }
+
     /** The response's rate-limit headers, Retry-After among them if it is a
      *  refusal. */
     std::vector<Header> headers(Flavour flavour = Flavour::legacy) const
@@ -333,11 +374,252 @@ private:
 };
 
 /**
+ * Tiers, endpoints and known keys. Moved, never copied; set_tier() may run
+ * beside readers.
+ */
+class Plan {
+public:
+    /**
+     * The contract of the public API, without keys.
+     *
+     * @throws Error if memory is short.
+     */
+    static Plan contract()
+    {
+        ::mavera_rl_plan *plan = nullptr;
+
+        detail::checked(::mavera_rl_plan_default(&plan));
+        return Plan(plan);
+    }
+
+    /**
+     * A plan from a TOML file.
+     *
+     * @throws Error MAVERA_RL_EPLAN if it cannot be read or has a fault:
+     *         what() names file, line and key.
+     */
+    static Plan load(const std::string &path)
+    {
+        ::mavera_rl_plan *plan = nullptr;
+
+        detail::checked(
+            ::mavera_rl_plan_load(detail::c_string(path), &plan));
+        return Plan(plan);
+    }
+
+    /**
+     * What a tier may; nothing if the plan has no such tier.
+     *
+     * @throws Error from a plan that was moved from.
+     */
+    std::optional<Policy> policy(const std::string &tier) const
+    {
+        return found<::mavera_rl_policy>([&](auto *out) {
+            return ::mavera_rl_plan_policy(plan_.get(),
+                                           detail::c_string(tier), out);
+        });
+    }
+
+    /**
+     * What an API key may, by the plan's [keys]; nothing if it is not there.
+     *
+     * @throws Error from a plan that was moved from.
+     */
+    std::optional<Policy> key_policy(std::string_view key) const
+    {
+        return found<::mavera_rl_policy>([&](auto *out) {
+            return ::mavera_rl_plan_key_policy(
+                plan_.get(), detail::bytes(key), key.size(), out);
+        });
+    }
+
+    /**
+     * Gives a tier other numbers, for every look-up from now on. What its
+     * keys have spent is kept, unless the window's length changes.
+     *
+     * @throws Error MAVERA_RL_ENOENT if the plan has no such tier,
+     *         MAVERA_RL_EINVAL if the policy is out of range.
+     */
+    void set_tier(const std::string &tier, const Policy &policy) const
+    {
+        detail::checked(::mavera_rl_plan_set_tier(
+            plan_.get(), detail::c_string(tier), policy.limit,
+            policy.window_ms));
+    }
+
+    /**
+     * The endpoint whose limit on requests in flight a request falls under,
+     * by its target as it came; nothing if it is under none.
+     *
+     * @throws Error from a plan that was moved from; MAVERA_RL_EINVAL if the
+     *         target has a NUL in it.
+     */
+    std::optional<Endpoint> endpoint(const std::string &target) const
+    {
+        return found<::mavera_rl_endpoint>([&](auto *out) {
+            return ::mavera_rl_plan_endpoint(plan_.get(),
+                                             detail::c_string(target), out);
+        });
+    }
+
+    /**
+     * All endpoints, in the plan's order.
+     *
+     * @throws Error from a plan that was moved from.
+     */
+    std::vector<Endpoint> endpoints() const
+    {
+        std::vector<Endpoint> out;
+
+        for (std::size_t i = 0;; i++) {
+            auto endpoint = found<::mavera_rl_endpoint>([&](auto *to) {
+                return ::mavera_rl_plan_endpoint_at(plan_.get(), i, to);
+            });
+
+            if (!endpoint) {
+                return out;
+            }
+            out.push_back(std::move(*endpoint));
+        }
+    }
+
+    /** The plan of the C interface; it stays this object's. */
+    ::mavera_rl_plan *raw() const noexcept { return plan_.get(); }
+
+private:
+    struct Free {
+        void operator()(::mavera_rl_plan *plan) const noexcept
+        {
+            ::mavera_rl_plan_free(plan);
+        }
+    };
+
+    explicit Plan(::mavera_rl_plan *plan) noexcept : plan_(plan) {}
+
+    static Policy from_c(const ::mavera_rl_policy &raw) noexcept
+    {
+        return {raw.limit, raw.window_ms};
+    }
+
+    static Endpoint from_c(const ::mavera_rl_endpoint &raw)
+    {
+        return {raw.path, raw.class_id, raw.max_in_flight};
+    }
+
+    /** What `find` wrote into a struct of C's, if there is such a thing. */
+    template <typename Raw, typename Find>
+    static auto found(Find find)
+        -> std::optional<decltype(from_c(std::declval<Raw>()))>
+    {
+        Raw raw{};
+
+        raw.size = sizeof(raw);
+        const int code = find(&raw);
+        if (code == MAVERA_RL_ENOENT) {
+            return std::nullopt;
+        }
+        detail::checked(code);
+        return from_c(raw);
+    }
+
+    std::unique_ptr<::mavera_rl_plan, Free> plan_;
+};
+
+/**
+ * One request in flight, given back when destroyed, on any thread of the
+ * process that took it. Moved, never copied. In a forked child it is not held,
+ * and its destruction there changes nothing.
+ *
+ * Must not outlive its Limiter's handle, which ends when the Limiter is
+ * destroyed or assigned to; all its permits are free then. The Limiter may be
+ * moved meanwhile: the handle stays where it is.
+ */
+class [[nodiscard]] Permit {
+public:
+    /** None: holds nothing. */
+    Permit() noexcept = default;
+
+    /** A permit of the C interface, from now on this object's; all zero:
+     *  none. */
+    Permit(::mavera_rl *handle, ::mavera_rl_permit raw) noexcept
+        : handle_(handle), raw_(raw)
+    {
+    }
+
+    Permit(Permit &&other) noexcept
+        : handle_(other.handle_), raw_(other.detach())
+    {
+    }
+
+    /** Gives back what it held before. */
+    Permit &operator=(Permit &&other) noexcept
+    {
+        if (this != &other) {
+            release();
+            handle_ = other.handle_;
+            raw_ = other.detach();
+        }
+        return *this;
+    }
+
+    Permit(const Permit &) = delete;
+    Permit &operator=(const Permit &) = delete;
+
+    ~Permit() { release(); }
+
+    /** Whether it holds something. Not so after release() or detach(), nor
+     *  where a request was allowed without being counted. */
+    explicit operator bool() const noexcept { return raw_.word != 0; }
+
+    /**
+     * Gives it back now.
+     *
+     * @return false if it was not held: there was none, its lease had ended
+     *         and somebody has it, or another process took it. Nothing was
+     *         changed then.
+     */
+    bool release() noexcept
+    {
+        return *this && ::mavera_rl_release(handle_, detach()) == 0;
+    }
+
+    /** The permit of the C interface, for mavera_rl_release or another
+     *  Permit; this object holds nothing any more. */
+    [[nodiscard]] ::mavera_rl_permit detach() noexcept
+    {
+        return std::exchange(raw_, ::mavera_rl_permit{});
+    }
+
+private:
+    ::mavera_rl       *handle_ = nullptr;
+    ::mavera_rl_permit raw_{};
+};
+
+/** The answer to one Limiter::acquire(): true when the request may go on. */
+struct [[nodiscard]] Acquired {
+    Outcome outcome; ///< allowed, busy or full
+    Permit  permit;  ///< of an allowed request, unless the table was full
+
+    explicit operator bool() const noexcept
+    {
+        return outcome == Outcome::allowed;
+    }
+};
+
+/** The answer to one Limiter::admit(): true when the request may go on. */
+struct [[nodiscard]] Admission {
+    Decision decision; ///< its outcome says which of the two limits refused
+    Permit   permit;   ///< to be kept until the response is finished
+
+    explicit operator bool() const noexcept { return decision.allowed(); }
+};
+
+/**
  * A handle on a region: an exact sliding-window rate limiter. Handles on the
  * same file share one limit, in all threads, processes and languages.
  *
  * Moved, never copied. After a move the old handle only answers
- * MAVERA_RL_EINVAL, as an Error.
+ * MAVERA_RL_EINVAL, as an Error; permits stay valid.
  */
 class Limiter {
 public:
@@ -503,6 +785,88 @@ public:
     }
 
     /**
+     * Takes a permit: at most `max` requests of a key and class are in flight
+     * at once, on the whole host. It is free again when it is given back, and
+     * when the process is dead, however it died.
+     *
+     * `class_id` tells a key's endpoints apart (mavera::class_id()). After
+     * `lease_ms`, at most a day, another may take a permit that was not given
+     * back, up to two seconds later; 0: never.
+     *
+     * @throws Error MAVERA_RL_EINVAL if `max` is not from 1 to the region's
+     *         permit_cells, or for a lease of more than a day or where the
+     *         caller supplies the time; MAVERA_RL_ESLOTS if the process
+     *         cannot register with the region.
+     */
+    Acquired acquire(std::string_view key, std::uint32_t class_id,
+                     std::uint32_t max, std::uint32_t lease_ms = 0) const
+    {
+        ::mavera_rl_permit out{};
+        const int          code = detail::checked(::mavera_rl_acquire(
+            handle_.get(), detail::bytes(key), key.size(), class_id, max,
+            lease_ms, &out));
+
+        return {static_cast<Outcome>(code), Permit(handle_.get(), out)};
+    }
+
+    /**
+     * Requests of a key and class in flight. Those of a process that has just
+     * died may still count.
+     *
+     * @throws Error from a handle that was moved from.
+     */
+    std::uint32_t in_flight(std::string_view key,
+                            std::uint32_t    class_id) const
+    {
+        std::uint32_t out = 0;
+
+        detail::checked(::mavera_rl_in_flight(
+            handle_.get(), detail::bytes(key), key.size(), class_id, &out));
+        return out;
+    }
+
+    /**
+     * Whether a request may go on: by its tier's quota, one unit, and by the
+     * limit on requests in flight of the plan's endpoint that `path`, the
+     * request target as it came, falls under. A request refused for what is
+     * in flight charges nothing, and one refused for its quota leaves nothing
+     * in flight.
+     *
+     * `tier` is its name; std::nullopt: what the plan's [keys] say of the key.
+     *
+     * @throws Error MAVERA_RL_ENOENT if the plan has no such tier or key;
+     *         MAVERA_RL_EINVAL if `tier` or `path` has a NUL in it; as
+     *         check() and acquire(). Then nothing was charged.
+     */
+    Admission admit(const Plan &plan, std::string_view key,
+                    const std::optional<std::string> &tier,
+                    const std::string                &path) const
+    {
+        return admitted(tier, path, [&](auto *of, auto *on, auto *d, auto *p) {
+            return ::mavera_rl_admit(handle_.get(), plan.raw(),
+                                     detail::bytes(key), key.size(), of, on,
+                                     d, p);
+        });
+    }
+
+    /**
+     * As admit(), at `now_ms`.
+     *
+     * @throws Error as admit(); MAVERA_RL_ECLOCK if the region reads a clock.
+     */
+    Admission admit_at(const Plan &plan, std::string_view key,
+                       const std::optional<std::string> &tier,
+                       const std::string                &path,
+                       std::uint64_t                     now_ms) const
+    {
+        return admitted(tier, path, [&](auto *of, auto *on, auto *d, auto *p) {
+            return ::mavera_rl_admit_at(handle_.get(), plan.raw(),
+                                        detail::bytes(key), key.size(), of,
+                                        on, now_ms, d, p);
+        });
+    }
+
+    /**
      * What the region is and has seen. The counters are exact when nobody
      * writes.
      *
@@ -523,7 +887,9 @@ public:
                 raw.cells,
                 raw.max_window_ms,
                 static_cast<Clock>(raw.clock),
-                static_cast<OnFull>(raw.on_full)};
+                static_cast<OnFull>(raw.on_full),
+                raw.permit_capacity,
+                raw.permit_cells};
     }
 
     /** The handle of the C interface; it stays this object's. */
@@ -560,6 +926,8 @@ private:
         raw.on_full = static_cast<std::uint32_t>(options.on_full);
         raw.mode = options.mode;
         std::copy(options.secret.begin(), options.secret.end(), raw.secret);
+        raw.permit_keys = options.permit_keys;
+        raw.permit_cells = options.permit_cells;
         return raw;
     }
 
@@ -605,134 +973,20 @@ private:
         return {out.begin(), out.end()};
     }
 
-    std::unique_ptr<::mavera_rl, Close> handle_;
-};
-
-/**
- * Tiers, endpoints and known keys. Moved, never copied; set_tier() may run
- * beside readers.
- */
-class Plan {
-public:
-    /**
-     * The contract of the public API, without keys.
-     *
-     * @throws Error if memory is short.
-     */
-    static Plan contract()
+    template <typename Admit>
+    Admission admitted(const std::optional<std::string> &tier,
+                       const std::string &path, Admit admit) const
     {
-        ::mavera_rl_plan *plan = nullptr;
-
-        detail::checked(::mavera_rl_plan_default(&plan));
-        return Plan(plan);
-    }
-
-    /**
-     * A plan from a TOML file.
-     *
-     * @throws Error MAVERA_RL_EPLAN if it cannot be read or has a fault:
-     *         what() names file, line and key.
-     */
-    static Plan load(const std::string &path)
-    {
-        ::mavera_rl_plan *plan = nullptr;
+        const char *const    of = tier ? detail::c_string(*tier) : nullptr;
+        ::mavera_rl_decision decision = blank();
+        ::mavera_rl_permit   permit{};
 
         detail::checked(
-            ::mavera_rl_plan_load(detail::c_string(path), &plan));
-        return Plan(plan);
+            admit(of, detail::c_string(path), &decision, &permit));
+        return {Decision(decision), Permit(handle_.get(), permit)};
     }
 
-    /**
-     * What a tier may; nothing if the plan has no such tier.
-     *
-     * @throws Error from a plan that was moved from.
-     */
-    std::optional<Policy> policy(const std::string &tier) const
-    {
-        return found([&](::mavera_rl_policy *out) {
-            return ::mavera_rl_plan_policy(plan_.get(),
-                                           detail::c_string(tier), out);
-        });
-    }
-
-    /**
-     * What an API key may, by the plan's [keys]; nothing if it is not there.
-     *
-     * @throws Error from a plan that was moved from.
-     */
-    std::optional<Policy> key_policy(std::string_view key) const
-    {
-        return found([&](::mavera_rl_policy *out) {
-            return ::mavera_rl_plan_key_policy(
-                plan_.get(), detail::bytes(key), key.size(), out);
-        });
-    }
-
-    /**
-     * Gives a tier other numbers, for every look-up from now on. What its
-     * keys have spent is kept, unless the window's length changes.
-     *
-     * @throws Error MAVERA_RL_ENOENT if the plan has no such tier,
-     *         MAVERA_RL_EINVAL if the policy is out of range.
-     */
-    void set_tier(const std::string &tier, const Policy &policy) const
-    {
-        detail::checked(::mavera_rl_plan_set_tier(
-            plan_.get(), detail::c_string(tier), policy.limit,
-            policy.window_ms));
-    }
-
-    /**
-     * All endpoints, in the plan's order.
-     *
-     * @throws Error from a plan that was moved from.
-     */
-    std::vector<Endpoint> endpoints() const
-    {
-        std::vector<Endpoint> out;
-
-        for (std::size_t i = 0;; i++) {
-            ::mavera_rl_endpoint raw{};
-
-            raw.size = sizeof(raw);
-            const int code =
-                ::mavera_rl_plan_endpoint_at(plan_.get(), i, &raw);
-            if (code == MAVERA_RL_ENOENT) {
-                return out;
-            }
-            detail::checked(code);
-            out.push_back({raw.path, raw.class_id, raw.max_in_flight});
-        }
-    }
-
-    /** The plan of the C interface; it stays this object's. */
-    ::mavera_rl_plan *raw() const noexcept { return plan_.get(); }
-
-private:
-    struct Free {
-        void operator()(::mavera_rl_plan *plan) const noexcept
-        {
-            ::mavera_rl_plan_free(plan);
-        }
-    };
-
-    explicit Plan(::mavera_rl_plan *plan) noexcept : plan_(plan) {}
-
-    template <typename Find>
-    static std::optional<Policy> found(Find find)
-    {
-        ::mavera_rl_policy raw{};
-
-        raw.size = sizeof(raw);
-        const int code = find(&raw);
-        if (code == MAVERA_RL_ENOENT) {
-            return std::nullopt;
-        }
-        detail::checked(code);
-        return Policy{raw.limit, raw.window_ms};
-    }
-
-    std::unique_ptr<::mavera_rl_plan, Free> plan_;
+    std::unique_ptr<::mavera_rl, Close> handle_;
 };
 
 } // namespace mavera

@@ -36,6 +36,9 @@ void run_plan(void);
 void run_plan_file(void);
 void run_threads(void);
 void run_processes(void);
+void run_permits(void);
+void run_permit_processes(void);
+void run_admit(void);
 
 /* Says which test it was that crashed or hung, then dies of it. */
 static void died(int signal_number)
@@ -95,6 +98,9 @@ int main(int argc, char **argv)
     run_plan_file();
     run_threads();
     run_processes();
+    run_permits();
+    run_permit_processes();
+    run_admit();
 
     if (check_skipped > 0) {
         printf("%u skipped\n", check_skipped);

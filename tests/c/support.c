@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHILDREN_MAX            32
@@ -117,6 +118,43 @@ unsigned admitted(mavera_rl *rl, const char *key, uint32_t limit,
             == MAVERA_RL_ALLOWED;
     }
     return sum;
+}
+
+int take_permit(mavera_rl *rl, const char *key, uint32_t class_id,
+    uint32_t max, mavera_rl_permit *out)
+{
+    *out = patterned_permit();
+    return mavera_rl_acquire(rl, key, strlen(key), class_id, max, 0, out);
+}
+
+uint32_t in_flight_of(mavera_rl *rl, const char *key, uint32_t class_id)
+{
+    uint32_t count = UINT32_MAX;
+
+    CHECK_INT(mavera_rl_in_flight(rl, key, strlen(key), class_id, &count),
+        0);
+    return count;
+}
+
+int is_zero_permit(mavera_rl_permit permit)
+{
+    return permit.place == 0 && permit.word == 0;
+}
+
+mavera_rl_permit patterned_permit(void)
+{
+    mavera_rl_permit permit;
+
+    memset(&permit, PATTERN, sizeof(permit));
+    return permit;
+}
+
+uint64_t milliseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
 mavera_rl *region_for(enum entry entry)

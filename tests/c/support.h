@@ -49,6 +49,16 @@ int peek_key(mavera_rl *rl, const char *key, uint32_t limit,
 unsigned admitted(mavera_rl *rl, const char *key, uint32_t limit,
     uint32_t window_ms, unsigned times, uint64_t now);
 
+/* acquire without a lease, and in_flight, of a string key. */
+int      take_permit(mavera_rl *rl, const char *key, uint32_t class_id,
+    uint32_t max, mavera_rl_permit *out);
+uint32_t in_flight_of(mavera_rl *rl, const char *key, uint32_t class_id);
+int      is_zero_permit(mavera_rl_permit permit);
+/* Every byte PATTERN. */
+mavera_rl_permit patterned_permit(void);
+/* A clock's reading that only differences of mean something. */
+uint64_t milliseconds(void);
+
 /* The four calls that judge one key, to run one test over all of them. */
 enum entry { CHECK_AT, PEEK_AT, CHECK_OWN, PEEK_OWN, ENTRIES };
 

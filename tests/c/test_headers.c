@@ -115,6 +115,7 @@ static void the_greatest_numbers_fit(void)
     memset((unsigned char *) &d + sizeof(size_t), 0xFF,
         sizeof(d) - sizeof(size_t));
     d.outcome = MAVERA_RL_LIMITED;
+    d.endpoint = NULL;
     for (uint32_t f = MAVERA_RL_HEADERS_LEGACY; f <= MAVERA_RL_HEADERS_BOTH;
         f++)
     {

@@ -133,6 +133,16 @@ void handles_are_moved_and_never_copied()
     /* A decision that nobody made must not look like "allowed". */
     CHECK(!std::is_default_constructible_v<mavera::Decision>);
     CHECK(std::is_nothrow_copy_constructible_v<mavera::Error>);
+    CHECK(!std::is_copy_constructible_v<mavera::Permit>);
+    CHECK(!std::is_copy_assignable_v<mavera::Permit>);
+    CHECK(std::is_nothrow_move_constructible_v<mavera::Permit>);
+    CHECK(std::is_nothrow_move_assignable_v<mavera::Permit>);
+    CHECK(std::is_nothrow_default_constructible_v<mavera::Permit>);
+    CHECK(std::is_nothrow_destructible_v<mavera::Permit>);
+    CHECK(!std::is_convertible_v<mavera::Permit, bool>);
+    CHECK(noexcept(std::declval<mavera::Permit &>().release()));
+    CHECK(std::is_nothrow_move_constructible_v<mavera::Acquired>);
+    CHECK(std::is_nothrow_move_constructible_v<mavera::Admission>);
 }
 
 void a_moved_handle_goes_on_and_the_old_one_throws()
@@ -324,6 +334,8 @@ void options_reach_the_region()
     options.cells = 16;
     options.max_window_ms = 5000;
     options.on_full = mavera::OnFull::allow;
+    options.permit_keys = 1000;
+    options.permit_cells = 24;
     const auto stats = mavera::Limiter::in_process(options).stats();
     CHECK(stats.cells == 16);
     CHECK(stats.max_window_ms == 5000);
@@ -334,12 +346,20 @@ void options_reach_the_region()
     CHECK(stats.inserted == 0);
     CHECK(stats.evicted == 0);
     CHECK(stats.full == 0);
+    CHECK(stats.permit_cells == 24);
+    CHECK(stats.permit_capacity >= 2000);
 
     const auto plain = mavera::Limiter::in_process(small()).stats();
     CHECK(plain.cells == 64);
     CHECK(plain.max_window_ms == 60'000);
     CHECK(plain.clock == mavera::Clock::precise);
     CHECK(plain.on_full == mavera::OnFull::deny);
+    CHECK(plain.permit_cells == 16);
+    CHECK(plain.permit_capacity < 1000);
+
+    options.permit_cells = 12;
+    CHECK_THROWS(MAVERA_RL_EINVAL, "permit_cells is 12",
+                 mavera::Limiter::in_process(options));
 }
 
 void a_file_has_the_mode_asked_for()
@@ -490,7 +510,19 @@ void the_contracts_plan()
     CHECK(endpoints.at(1).max_in_flight == 5);
     CHECK(endpoints.at(2).path == "/video-analyses");
     CHECK(endpoints.at(2).max_in_flight == 3);
-    CHECK(endpoints.at(0).class_id != endpoints.at(1).class_id);
+    for (const auto &endpoint : endpoints) {
+        CHECK(endpoint.class_id == mavera::class_id(endpoint.path));
+        CHECK(plan.endpoint(endpoint.path + "/7?x")->path == endpoint.path);
+    }
+    CHECK(endpoints.at(0).class_id == 0x5b0a4851);
+    CHECK(mavera::class_id("/mave/chat/") == 0x5b0a4851);
+    CHECK(plan.endpoint("/x/../mave/chat")->class_id == 0x5b0a4851);
+    CHECK(plan.endpoint("/mave/chat")->max_in_flight == 10);
+    CHECK(!plan.endpoint("/models"));
+    CHECK(!plan.endpoint(""));
+    using namespace std::string_literals;
+    CHECK_THROWS(MAVERA_RL_EINVAL, "NUL", plan.endpoint("/mave/chat\0x"s));
+    CHECK_THROWS(MAVERA_RL_EINVAL, "NUL", mavera::class_id("\0"s));
 
     plan.set_tier("starter", {90, 30'000});
     CHECK(plan.policy("starter") == mavera::Policy{90, 30'000});
@@ -546,6 +578,309 @@ void threads_share_one_handle_and_one_limit()
     CHECK(admitted == 1000);
 }
 
+constexpr std::uint32_t CLASS = 7;
+
+void a_permit_is_given_back_when_it_goes()
+{
+    const auto limiter = mavera::Limiter::in_process(small());
+
+    {
+        const auto first = limiter.acquire("key", CLASS, 2);
+        auto       second = limiter.acquire("key", CLASS, 2);
+
+        CHECK(first);
+        CHECK(first.outcome == mavera::Outcome::allowed);
+        CHECK(first.permit);
+        CHECK(second.permit);
+        CHECK(limiter.in_flight("key", CLASS) == 2);
+
+        const auto refused = limiter.acquire("key", CLASS, 2);
+        CHECK(!refused);
+        CHECK(refused.outcome == mavera::Outcome::busy);
+        CHECK(!refused.permit);
+        CHECK(limiter.acquire("key", CLASS + 1, 2));
+        CHECK(limiter.acquire("other", CLASS, 2));
+        CHECK(limiter.acquire(std::string_view(), CLASS, 2));
+
+        CHECK(second.permit.release());
+        CHECK(!second.permit);
+        CHECK(!second.permit.release());
+        CHECK(limiter.in_flight("key", CLASS) == 1);
+    }
+    CHECK(limiter.in_flight("key", CLASS) == 0);
+    CHECK(!mavera::Permit());
+    CHECK(!mavera::Permit().release());
+}
+
+void a_permit_moves_and_is_given_back_once()
+{
+    const auto limiter = mavera::Limiter::in_process(small());
+
+    auto first = limiter.acquire("key", CLASS, 3).permit;
+    auto second = std::move(first);
+    CHECK(!first);
+    CHECK(!first.release());
+    CHECK(second);
+    CHECK(limiter.in_flight("key", CLASS) == 1);
+
+    auto &itself = second;
+    second = std::move(itself);
+    CHECK(second);
+    CHECK(limiter.in_flight("key", CLASS) == 1);
+
+    // What was held before goes.
+    second = limiter.acquire("key", CLASS, 3).permit;
+    CHECK(second);
+    CHECK(limiter.in_flight("key", CLASS) == 1);
+    second = mavera::Permit();
+    CHECK(!second);
+    CHECK(limiter.in_flight("key", CLASS) == 0);
+
+    std::vector<mavera::Permit> permits;
+    for (int i = 0; i < 10; i++) {
+        permits.push_back(limiter.acquire("key", CLASS, 10).permit);
+    }
+    CHECK(limiter.in_flight("key", CLASS) == 10);
+    std::thread([&] { permits.clear(); }).join();
+    CHECK(limiter.in_flight("key", CLASS) == 0);
+}
+
+void a_detached_permit_is_the_c_interfaces()
+{
+    const auto limiter = mavera::Limiter::in_process(small());
+    auto       permit = limiter.acquire("key", CLASS, 1).permit;
+    const auto raw = permit.detach();
+
+    CHECK(!permit);
+    CHECK(!permit.release());
+    CHECK(limiter.in_flight("key", CLASS) == 1);
+    {
+        mavera::Permit again(limiter.raw(), raw);
+        CHECK(again);
+    }
+    CHECK(limiter.in_flight("key", CLASS) == 0);
+    CHECK(mavera_rl_release(limiter.raw(), raw) == MAVERA_RL_NOT_HELD);
+    CHECK(!mavera::Permit(limiter.raw(), raw).release());
+}
+
+void a_moved_limiters_permits_stay_valid()
+{
+    std::vector<std::uint64_t> memory(
+        mavera::Limiter::region_size(small()) / sizeof(std::uint64_t) + 1);
+    const auto bytes = memory.size() * sizeof(memory[0]);
+
+    for (const bool own : {false, true}) {
+        auto first = own ? mavera::Limiter::in_memory(memory.data(), bytes,
+                                                      small())
+                         : mavera::Limiter::in_process(small());
+        auto permit = first.acquire("key", CLASS, 2).permit;
+        auto other = first.acquire("key", CLASS, 2).permit;
+        const auto second = std::move(first);
+
+        CHECK(second.in_flight("key", CLASS) == 2);
+        CHECK(permit.release());
+        CHECK(second.in_flight("key", CLASS) == 1);
+        CHECK_THROWS(MAVERA_RL_EINVAL, "", first.acquire("key", CLASS, 2));
+        CHECK_THROWS(MAVERA_RL_EINVAL, "", first.in_flight("key", CLASS));
+        CHECK(other.release());
+    }
+}
+
+void a_permit_that_cannot_be_throws()
+{
+    const auto limiter = mavera::Limiter::in_process(small());
+    const auto caller = mavera::Limiter::in_process(caller_clock());
+
+    CHECK_THROWS(MAVERA_RL_EINVAL, "max is 0",
+                 limiter.acquire("key", CLASS, 0));
+    CHECK_THROWS(MAVERA_RL_EINVAL, "max is 17",
+                 limiter.acquire("key", CLASS, 17));
+    CHECK_THROWS(MAVERA_RL_EINVAL, "86400001",
+                 limiter.acquire("key", CLASS, 1, 86'400'001));
+    CHECK_THROWS(MAVERA_RL_EINVAL, "lease",
+                 caller.acquire("key", CLASS, 1, 1000));
+    CHECK(limiter.acquire("key", CLASS, 1, 86'400'000).permit);
+    CHECK(limiter.in_flight("key", CLASS) == 0);
+    CHECK(caller.acquire("key", CLASS, 1).permit);
+}
+
+void a_lease_that_has_ended_is_not_held()
+{
+    const auto limiter = mavera::Limiter::in_process(small());
+    auto       lost = limiter.acquire("key", CLASS, 1, 1);
+    auto       next = limiter.acquire("key", CLASS, 1);
+    const auto until = std::chrono::steady_clock::now()
+        + std::chrono::seconds(20);
+
+    CHECK(lost.permit);
+    while (!next && std::chrono::steady_clock::now() < until) {
+        next = limiter.acquire("key", CLASS, 1);
+    }
+    CHECK(next.permit);
+    CHECK(!lost.permit.release());
+    CHECK(limiter.in_flight("key", CLASS) == 1);
+}
+
+void a_full_table_of_permits_answers_by_policy()
+{
+    auto options = small();
+    options.permit_keys = 1;
+
+    for (const auto policy : {mavera::OnFull::deny, mavera::OnFull::allow}) {
+        options.on_full = policy;
+        const auto limiter = mavera::Limiter::in_process(options);
+        std::vector<mavera::Permit> held;
+
+        for (std::uint64_t i = 0; i < limiter.stats().permit_capacity; i++) {
+            held.push_back(
+                limiter.acquire(std::to_string(i), CLASS, 1).permit);
+            CHECK(held.back());
+        }
+        const auto answer = limiter.acquire("one more", CLASS, 1);
+        CHECK(answer.outcome
+              == (policy == mavera::OnFull::deny
+                      ? mavera::Outcome::full
+                      : mavera::Outcome::allowed));
+        CHECK(!answer.permit);
+    }
+}
+
+void admission_asks_for_both()
+{
+    const auto  limiter = mavera::Limiter::in_process(caller_clock());
+    const auto  plan = mavera::Plan::contract();
+    const char *path = "/video-analyses?x=1";
+    std::vector<mavera::Permit> held;
+
+    for (std::uint32_t i = 1; i <= 3; i++) {
+        auto [decision, permit] =
+            limiter.admit_at(plan, "key", "starter", path, T0);
+
+        CHECK(decision);
+        CHECK(permit);
+        CHECK(decision.used() == i);
+        CHECK(decision.in_flight() == i);
+        CHECK(decision.max_in_flight() == 3);
+        CHECK(decision.endpoint() == "/video-analyses");
+        held.push_back(std::move(permit));
+    }
+    const auto busy = limiter.admit_at(plan, "key", "starter", path, T0);
+    CHECK(!busy);
+    CHECK(!busy.permit);
+    CHECK(busy.decision.outcome() == mavera::Outcome::busy);
+    CHECK(busy.decision.code() == MAVERA_RL_BUSY);
+    CHECK(busy.decision.remaining() == 57);
+    CHECK(busy.decision.retry_after_s() == 1);
+    CHECK(busy.decision.body().find("concurrency_limit_exceeded")
+          != std::string::npos);
+    CHECK(busy.decision.body().find(" on /video-analyses: at most 3 ")
+          != std::string::npos);
+    CHECK(busy.decision.header_lines().find("Retry-After: 1\r\n")
+          != std::string::npos);
+    CHECK(busy.decision.header_lines(mavera::Flavour::ietf)
+              .find("qu=\"concurrent-requests\"")
+          != std::string::npos);
+    held.clear();
+
+    for (std::uint32_t used = 4; used <= 60; used++) {
+        const auto admission =
+            limiter.admit_at(plan, "key", "starter", "/models", T0);
+
+        CHECK(admission);
+        CHECK(!admission.permit);
+        CHECK(admission.decision.endpoint().empty());
+        CHECK(admission.decision.in_flight() == 0);
+        CHECK(admission.decision.max_in_flight() == 0);
+    }
+    const auto limited = limiter.admit_at(plan, "key", "starter", path, T0);
+    CHECK(limited.decision.outcome() == mavera::Outcome::limited);
+    CHECK(!limited.permit);
+    CHECK(limiter.in_flight("key", mavera::class_id("/video-analyses"))
+          == 0);
+    /* Where no permit was asked for. */
+    const auto checked = limiter.check_at("other", STARTER, T0);
+    CHECK(checked.endpoint().empty());
+    CHECK(checked.max_in_flight() == 0);
+}
+
+void admission_that_cannot_be_answered_throws()
+{
+    const auto limiter = mavera::Limiter::in_process(caller_clock());
+    auto       plan = mavera::Plan::contract();
+
+    CHECK_THROWS(MAVERA_RL_ENOENT, "",
+                 limiter.admit_at(plan, "key", "gold", "/mave/chat", T0));
+    CHECK_THROWS(
+        MAVERA_RL_ENOENT, "",
+        limiter.admit_at(plan, "key", std::nullopt, "/mave/chat", T0));
+    CHECK_THROWS(MAVERA_RL_ECLOCK, "",
+                 limiter.admit(plan, "key", "starter", "/mave/chat"));
+    using namespace std::string_literals;
+    CHECK_THROWS(MAVERA_RL_EINVAL, "NUL",
+                 limiter.admit_at(plan, "key", "star\0ter"s, "/", T0));
+    CHECK_THROWS(MAVERA_RL_EINVAL, "NUL",
+                 limiter.admit_at(plan, "key", "starter", "/\0"s, T0));
+    CHECK(limiter.in_flight("key", mavera::class_id("/mave/chat")) == 0);
+    CHECK(limiter.stats().inserted == 0);
+
+    const auto moved = std::move(plan);
+    CHECK_THROWS(MAVERA_RL_EINVAL, "plan",
+                 limiter.admit_at(plan, "key", "starter", "/", T0));
+    CHECK(limiter.admit_at(moved, "key", "starter", "/", T0));
+}
+
+void admission_by_a_plan_file()
+{
+    const Directory directory;
+    const auto      path = directory / "plan.toml";
+
+    std::ofstream(path) << "[tiers]\nstarter = 60\n[endpoints]\n"
+                           "\"/mave/chat\" = { in_flight = 2, also = "
+                           "[\"/*/mave/chat\"], lease = \"5m\" }\n"
+                           "[keys]\n\"key\" = \"starter\"\n";
+    const auto plan = mavera::Plan::load(path);
+    const auto limiter = mavera::Limiter::open(directory / "region");
+    const auto other = mavera::Limiter::open(directory / "region");
+
+    const auto first = limiter.admit(plan, "key", std::nullopt,
+                                     "/mave/chat");
+    const auto second = other.admit(plan, "key", std::nullopt,
+                                    "/v1/mave/chat/7?x");
+    CHECK(first);
+    CHECK(second);
+    CHECK(first.permit);
+    CHECK(second.permit);
+    CHECK(second.decision.in_flight() == 2);
+    CHECK(second.decision.endpoint() == "/mave/chat");
+    CHECK(limiter.admit(plan, "key", "starter", "/v2/mave/chat")
+              .decision.outcome()
+          == mavera::Outcome::busy);
+}
+
+void threads_never_hold_more_than_there_are()
+{
+    const auto               limiter = mavera::Limiter::in_process(small());
+    std::atomic<unsigned>    holders{0};
+    std::atomic<unsigned>    wrong{0};
+    std::vector<std::thread> threads;
+
+    for (int i = 0; i < 4; i++) {
+        threads.emplace_back([&] {
+            for (int j = 0; j < 5000; j++) {
+                if (const auto held = limiter.acquire("key", CLASS, 3)) {
+                    wrong += holders++ >= 3 ? 1 : 0;
+                    holders--;
+                }
+            }
+        });
+    }
+    for (auto &thread : threads) {
+        thread.join();
+    }
+    CHECK(wrong == 0);
+    CHECK(limiter.in_flight("key", CLASS) == 0);
+}
+
 } // namespace
 
 int main()
@@ -569,6 +904,17 @@ int main()
     the_contracts_plan();
     a_plan_file();
     threads_share_one_handle_and_one_limit();
+    a_permit_is_given_back_when_it_goes();
+    a_permit_moves_and_is_given_back_once();
+    a_detached_permit_is_the_c_interfaces();
+    a_moved_limiters_permits_stay_valid();
+    a_permit_that_cannot_be_throws();
+    a_lease_that_has_ended_is_not_held();
+    a_full_table_of_permits_answers_by_policy();
+    admission_asks_for_both();
+    admission_that_cannot_be_answered_throws();
+    admission_by_a_plan_file();
+    threads_never_hold_more_than_there_are();
 
     std::printf("%u passed, %u failed\n", passed.load(), failed.load());
     return failed > 0 || passed == 0;

@@ -240,11 +240,14 @@ static void reserved_fields_must_be_zero(void)
     int                rc;
 
     rl = none;
-    opts.reserved = 1;
-    CHECK_INT(mavera_rl_region_size(&opts), 0);
-    rc = mavera_rl_open(NULL, &opts, &rl);
-    CHECK(rc == MAVERA_RL_EINVAL || rc == MAVERA_RL_ESIZE);
-    CHECK(rl == none);
+    for (int field = 0; field < 2; field++) {
+        opts.reserved = field == 0;
+        opts.reserved2 = field == 1;
+        CHECK_INT(mavera_rl_region_size(&opts), 0);
+        rc = mavera_rl_open(NULL, &opts, &rl);
+        CHECK(rc == MAVERA_RL_EINVAL || rc == MAVERA_RL_ESIZE);
+        CHECK(rl == none);
+    }
 }
 
 static void a_table_that_cannot_exist_is_an_error(void)

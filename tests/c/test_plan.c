@@ -36,9 +36,14 @@ static void the_built_in_tiers_are_the_contracts(void)
 
 static void the_built_in_endpoints_are_the_contracts(void)
 {
-    static const struct { const char *path; uint32_t max; } wanted[] = {
-        { "/mave/chat", 10 }, { "/focus-groups", 5 },
-        { "/video-analyses", 3 },
+    static const struct {
+        const char *path;
+        uint32_t    max;
+        uint32_t    class_id;
+    } wanted[] = {
+        { "/mave/chat", 10, 0x5b0a4851 },
+        { "/focus-groups", 5, 0x2ab52a12 },
+        { "/video-analyses", 3, 0xf9fe258e },
     };
     mavera_rl_plan      *plan = default_plan();
     mavera_rl_endpoint   found[3], extra, before;
@@ -48,14 +53,14 @@ static void the_built_in_endpoints_are_the_contracts(void)
         memset(&found[i], PATTERN, sizeof(found[i]));
         found[i].size = sizeof(found[i]);
         REQUIRE(mavera_rl_plan_endpoint_at(plan, i, &found[i]) == 0);
-        CHECK_INT(found[i].class_id, i);
     }
     for (size_t w = 0; w < 3; w++) {
         int times = 0;
 
         for (size_t i = 0; i < 3; i++) {
             times += strcmp(found[i].path, wanted[w].path) == 0
-                && found[i].max_in_flight == wanted[w].max;
+                && found[i].max_in_flight == wanted[w].max
+                && found[i].class_id == wanted[w].class_id;
         }
         CHECK_INT(times, 1);
     }
@@ -67,6 +72,61 @@ static void the_built_in_endpoints_are_the_contracts(void)
     CHECK_INT(mavera_rl_plan_endpoint_at(plan, SIZE_MAX, &extra),
         MAVERA_RL_ENOENT);
     CHECK(memcmp(&extra, &before, sizeof(extra)) == 0);
+    mavera_rl_plan_free(plan);
+}
+
+static void a_class_is_the_same_everywhere_and_told_by_the_path(void)
+{
+    /* Processes of other versions share regions: these never change. */
+    CHECK_INT(mavera_rl_class_id("/mave/chat"), 0x5b0a4851);
+    CHECK_INT(mavera_rl_class_id("/focus-groups"), 0x2ab52a12);
+    CHECK_INT(mavera_rl_class_id("/video-analyses"), 0xf9fe258e);
+    CHECK_INT(mavera_rl_class_id("/mave/chat/"), 0x5b0a4851);
+    CHECK(mavera_rl_class_id("/mave") != mavera_rl_class_id("/mave/chat"));
+    CHECK(mavera_rl_class_id("a name") != mavera_rl_class_id("a Name"));
+    CHECK_INT(mavera_rl_class_id(NULL), mavera_rl_class_id(""));
+    /* Bytes that are no UTF-8 do no harm. */
+    CHECK_INT(mavera_rl_class_id("\xFF\xFE"),
+        mavera_rl_class_id("\xFF\xFE"));
+}
+
+static void a_request_finds_its_endpoint_however_it_is_spelled(void)
+{
+    static const struct { const char *target, *path; } cases[] = {
+        { "/mave/chat", "/mave/chat" }, { "/mave/chat/", "/mave/chat" },
+        { "/mave/chat/7/messages", "/mave/chat" },
+        { "/mave/chat?stream=1", "/mave/chat" },
+        { "//mave///chat", "/mave/chat" }, { "/m%61ve/chat", "/mave/chat" },
+        { "/x/../mave/./chat", "/mave/chat" },
+        { "/focus-groups", "/focus-groups" },
+        { "/video-analyses%2F7", "/video-analyses" },
+        { "/", NULL }, { "", NULL }, { "/mave", NULL },
+        { "/mave/chats", NULL }, { "/MAVE/CHAT", NULL },
+        { "/models?x=/mave/chat", NULL }, { "\xFF\xFE", NULL },
+        { "/mave/chat/../x", NULL },
+    };
+    mavera_rl_plan *plan = default_plan();
+
+    REQUIRE(plan != NULL);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        mavera_rl_endpoint  endpoint, before;
+        int                 rc;
+
+        memset(&endpoint, PATTERN, sizeof(endpoint));
+        endpoint.size = sizeof(endpoint);
+        before = endpoint;
+        rc = mavera_rl_plan_endpoint(plan, cases[i].target, &endpoint);
+        if (cases[i].path == NULL) {
+            CHECK_INT(rc, MAVERA_RL_ENOENT);
+            CHECK(memcmp(&endpoint, &before, sizeof(endpoint)) == 0);
+        } else if (CHECK_INT(rc, 0)) {
+            CHECK_INT(endpoint.size, sizeof(endpoint));
+            CHECK_STR(endpoint.path, cases[i].path);
+            CHECK_INT(endpoint.class_id, mavera_rl_class_id(cases[i].path));
+        } else {
+            printf("  %s\n", cases[i].target);
+        }
+    }
     mavera_rl_plan_free(plan);
 }
 
@@ -127,6 +187,12 @@ static void null_is_refused_by_every_call_of_a_plan(void)
     CHECK_INT(mavera_rl_plan_endpoint_at(NULL, 0, &endpoint),
         MAVERA_RL_EINVAL);
     CHECK_INT(mavera_rl_plan_endpoint_at(plan, 0, NULL), MAVERA_RL_EINVAL);
+    CHECK_INT(mavera_rl_plan_endpoint(NULL, "/mave/chat", &endpoint),
+        MAVERA_RL_EINVAL);
+    CHECK_INT(mavera_rl_plan_endpoint(plan, NULL, &endpoint),
+        MAVERA_RL_EINVAL);
+    CHECK_INT(mavera_rl_plan_endpoint(plan, "/mave/chat", NULL),
+        MAVERA_RL_EINVAL);
     CHECK_INT(policy.limit, 7);
     CHECK_INT(policy.window_ms, 7);
     CHECK(endpoint.path == NULL);
@@ -261,6 +327,8 @@ void run_plan(void)
 {
     RUN(the_built_in_tiers_are_the_contracts);
     RUN(the_built_in_endpoints_are_the_contracts);
+    RUN(a_class_is_the_same_everywhere_and_told_by_the_path);
+    RUN(a_request_finds_its_endpoint_however_it_is_spelled);
     RUN(an_unknown_tier_or_key_is_not_found);
     RUN(null_is_refused_by_every_call_of_a_plan);
     RUN(a_tier_changes_at_run_time_for_this_plan_only);

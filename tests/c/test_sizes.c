@@ -63,8 +63,9 @@ static void the_policy_follows_the_rules_of_sizes(void)
 static void only_as_much_of_a_decision_is_written_as_the_caller_knows(void)
 {
     static const size_t sizes[] = {
-        DECISION_MIN, offsetof(mavera_rl_decision, reserved),
-        sizeof(mavera_rl_decision),
+        DECISION_MIN, offsetof(mavera_rl_decision, in_flight),
+        offsetof(mavera_rl_decision, max_in_flight),
+        offsetof(mavera_rl_decision, endpoint), sizeof(mavera_rl_decision),
     };
 
     for (enum entry e = 0; e < ENTRIES; e++) {
@@ -72,7 +73,7 @@ static void only_as_much_of_a_decision_is_written_as_the_caller_knows(void)
         mavera_rl_policy  policy = policy_of(60, MINUTE);
 
         REQUIRE(rl != NULL);
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
             mavera_rl_decision  d = patterned_decision();
             unsigned char      *bytes = (unsigned char *) &d;
 
@@ -210,6 +211,15 @@ static void the_options_follow_the_rules_of_sizes(void)
     options_are_judged(&later.now, MAVERA_RL_ESIZE);
     later.now.size = OPTIONS_MIN;
     options_are_judged(&later.now, 0);
+    /* What comes after an older struct is none of the library's business. */
+    later.now.permit_cells = 7;
+    options_are_judged(&later.now, 0);
+    later.now.size = offsetof(mavera_rl_options, permit_keys);
+    options_are_judged(&later.now, 0);
+    later.now.size = sizeof(mavera_rl_options);
+    options_are_judged(&later.now, MAVERA_RL_EINVAL);
+    later.now.permit_cells = 0;
+    options_are_judged(&later.now, 0);
     for (size_t tail = 1; tail <= TAIL; tail++) {
         later.now.size = sizeof(mavera_rl_options) + tail;
         options_are_judged(&later.now, 0);
@@ -244,6 +254,8 @@ static void the_plans_structs_follow_the_rules_of_sizes(void)
             MAVERA_RL_ESIZE);
         CHECK_INT(mavera_rl_plan_endpoint_at(plan, 0, &endpoint.now),
             MAVERA_RL_ESIZE);
+        CHECK_INT(mavera_rl_plan_endpoint(plan, "/mave/chat",
+            &endpoint.now), MAVERA_RL_ESIZE);
         CHECK(memcmp(&policy, &policy_before, sizeof(policy)) == 0);
         CHECK(memcmp(&endpoint, &endpoint_before, sizeof(endpoint)) == 0);
     }
@@ -251,6 +263,8 @@ static void the_plans_structs_follow_the_rules_of_sizes(void)
     memset(endpoint.tail, 0, TAIL);
     CHECK_INT(mavera_rl_plan_policy(plan, "starter", &policy.now), 0);
     CHECK_INT(mavera_rl_plan_endpoint_at(plan, 0, &endpoint.now), 0);
+    CHECK_INT(mavera_rl_plan_endpoint(plan, "/mave/chat", &endpoint.now),
+        0);
     CHECK_INT(policy.now.limit, 60);
     CHECK(all_bytes(policy.tail, TAIL, 0));
     CHECK(all_bytes(endpoint.tail, TAIL, 0));
