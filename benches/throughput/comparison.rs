@@ -3,6 +3,8 @@
 use crate::floor;
 use crate::ours;
 use crate::peers::{GOVERNOR, LOG};
+use crate::permit_peers::{PINGORA, TOKIO};
+use crate::permits;
 
 /// A ratio of two contestants' times.
 pub(crate) struct Comparison {
@@ -47,7 +49,7 @@ const fn ratio(
 }
 
 /// The promises.
-const AIMED: [Comparison; 6] = [
+const AIMED: [Comparison; 8] = [
     ratio(
         "admitted: ours / governor's",
         ours::HOT,
@@ -84,11 +86,23 @@ const AIMED: [Comparison; 6] = [
         floor::LINE_1M_WAITING,
         Aim::AtMost(1.4),
     ),
+    ratio(
+        "permit: ours / tokio's",
+        permits::HOT,
+        TOKIO.hot,
+        Aim::AtMost(3.0),
+    ),
+    ratio(
+        "permit, 2 threads on one key: ours / tokio's",
+        permits::ONE_KEY_2,
+        TOKIO.one_key_2,
+        Aim::AtMost(1.5),
+    ),
 ];
 
 /// For the reader.
 #[rustfmt::skip]
-const TOLD: [Comparison; 20] = [
+const TOLD: [Comparison; 27] = [
     ratio("denied: 1 thread / 2 threads, by processor time", ours::DENIED_1_RAN, ours::DENIED_2_RAN, Aim::None),
     ratio("admitted: ours / CAS + hash + clock", ours::HOT, floor::CAS_HASH_CLOCK, Aim::None),
     // What an aim would come to if all else were free.
@@ -110,6 +124,13 @@ const TOLD: [Comparison; 20] = [
     ratio("100 k quiet keys, waiting: ours / one line per key", ours::AT_100K_WAITING, floor::LINE_100K_WAITING, Aim::None),
     ratio("1 M quiet keys: ours / one line per key", ours::AT_1M, floor::LINE_1M, Aim::None),
     ratio("1 M busy keys: ours / one line per key", ours::BUSY_1M, floor::LINE_1M, Aim::None),
+    ratio("permit: ours / pingora's", permits::HOT, PINGORA.hot, Aim::None),
+    ratio("permit, 2 threads on one key: ours / pingora's", permits::ONE_KEY_2, PINGORA.one_key_2, Aim::None),
+    ratio("permit: ours / CAS pair", permits::HOT, floor::PAIR, Aim::None),
+    ratio("permit: ours / CAS pair + hash", permits::HOT, floor::PAIR_HASH, Aim::None),
+    ratio("permit, 2 threads on one key: ours / CAS pair", permits::ONE_KEY_2, floor::PAIR_2, Aim::None),
+    ratio("permit: region file / private", permits::HOT_FILE, permits::HOT, Aim::None),
+    ratio("admit / check + permit", permits::ADMIT, permits::CHECK, Aim::None),
 ];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Comparison> {

@@ -4,6 +4,7 @@
 
 use crate::contestant::{Contestant, LOTS, SOME, after, key, pick};
 use crate::crew::Crew;
+use crossbeam_utils::CachePadded;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use std::hint::black_box;
@@ -14,6 +15,9 @@ pub(crate) const CAS: &str = "bare CAS";
 pub(crate) const CAS_CLOCK: &str = "bare CAS + clock";
 pub(crate) const CAS_HASH_CLOCK: &str = "bare CAS + hash + clock";
 pub(crate) const CAS_SHARED: &str = "bare CAS, 2 threads on one word";
+pub(crate) const PAIR: &str = "bare CAS pair";
+pub(crate) const PAIR_HASH: &str = "bare CAS pair + hash";
+pub(crate) const PAIR_2: &str = "bare CAS pair, 2 threads on one record";
 pub(crate) const LINE_100K: &str = "one line per key: 100 k keys at random";
 pub(crate) const LINE_1M: &str = "one line per key: 1 M keys at random";
 pub(crate) const LINE_100K_WAITING: &str = "one line per key: 100 k keys, one after the other";
@@ -47,6 +51,37 @@ fn count(word: &AtomicU64, add: u64) -> u64 {
             Err(found) => seen = found,
         }
     }
+}
+
+/// A record of permits: 16 cells in two cache lines.
+#[derive(Default)]
+struct Cells(CachePadded<[AtomicU64; 16]>);
+
+impl Cells {
+    /// Takes the first free one of ten, and gives it back.
+    fn pair(&self, by: u64) {
+        const FREE: u64 = 0;
+        let cas = |cell: &AtomicU64, from, to| {
+            let done = cell.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+            done.is_ok()
+        };
+        let taken = self.0.iter().take(10).find(|cell| {
+            let seen = cell.load(Ordering::Acquire);
+            seen == FREE && cas(cell, seen, by)
+        });
+        assert!(taken.is_some_and(|cell| cas(cell, by, FREE)));
+    }
+}
+
+fn pairs(crew: &Rc<Crew>) -> [Contestant; 3] {
+    let [plain, hashed, shared] = [(); 3].map(|()| Cells::default());
+    [
+        Contestant::new(PAIR, move |_| black_box(&plain).pair(black_box(1))),
+        Contestant::new(PAIR_HASH, move |_| {
+            black_box(&hashed).pair(hash(black_box(&key(7))) | 1);
+        }),
+        Contestant::on_threads(PAIR_2, crew, 2, move |thread| shared.pair(thread + 1)),
+    ]
 }
 
 /// A counter for each key, a cache line apart.
@@ -111,6 +146,7 @@ pub(crate) fn contestants(crew: &Rc<Crew>) -> Vec<Contestant> {
             black_box(count(&shared, 1));
         }),
     ];
+    all.extend(pairs(crew));
     all.extend(lines(SOME, LINE_100K, LINE_100K_WAITING));
     all.extend(lines(LOTS, LINE_1M, LINE_1M_WAITING));
     all

@@ -1,7 +1,7 @@
 //! Throughput beside the peers', in one run.
 //!
 //!     cargo bench                        criterion's numbers, then the table
-//!     MAVERA_BENCH=table cargo bench     the table alone, in a minute
+//!     MAVERA_BENCH=table cargo bench     the table alone, in a minute and a half
 //!
 //! The table's contestants take turns in rounds of a few milliseconds. Whoever
 //! is compared runs next to each other, and ratios are medians of each round's:
@@ -24,6 +24,8 @@ mod machine;
 mod memory;
 mod ours;
 mod peers;
+mod permit_peers;
+mod permits;
 mod rounds;
 mod stopwatch;
 mod table;
@@ -42,6 +44,9 @@ fn groups(crew: &Rc<Crew>) -> Vec<Group> {
         ("mavera-rl", ours::contestants(crew)),
         ("governor", peers::governor(crew)),
         ("rate-net", peers::rate_net(crew)),
+        ("permits", permits::contestants(crew)),
+        ("tokio", permit_peers::tokio(crew)),
+        ("pingora-limits", permit_peers::pingora(crew)),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
 
 /// Where regions belong, or else wherever temporary files do.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
