@@ -588,7 +588,8 @@ int mavera_rl_open(const char *path,
 
 /**
  * Closes a handle. The region's file, and what is counted in it, stay; memory
- * given to mavera_rl_init is the caller's again.
+ * given to mavera_rl_init is the caller's again. Permits that were taken
+ * through the handle are given back.
  *
  * rl: NULL is allowed and does nothing.
  * Thread safety: no other thread may use the handle any more. Progress:
@@ -792,6 +793,7 @@ int mavera_rl_plan_default(struct mavera_rl_plan **out);
  * | trial = { limit = 5, window = "10s" }
  * | [endpoints]
  * | "/mave/chat" = 10             # requests of one key in flight
+ * | "/focus-groups" = { in_flight = 5, also = ["/v1/focus-groups"] }
  * | [keys]                        # API keys, if the gateway keeps them here
  * | "key-one" = "starter"
  * | "key-two" = { tier = "enterprise", limit = 5000 }
@@ -920,7 +922,9 @@ int mavera_rl_plan_endpoint_at(const struct mavera_rl_plan *plan,
  * is finished; all zero when it was refused or is under no such limit.
  * Returns: MAVERA_RL_ALLOWED, _LIMITED, _BUSY, _FULL; MAVERA_RL_ENOENT (no such
  * tier or key), _EINVAL, _ESIZE, _ECOST, _ECLOCK, _ESLOTS, _EINTERNAL: then
- * nothing was charged.
+ * nothing was charged. An endpoint with more in flight than the region has
+ * permit_cells, or with a lease where the caller supplies the time, is
+ * MAVERA_RL_EINVAL at every request under it.
  * Thread safety: any thread, any process on the region. Progress: lock-free.
  * Allocates and blocks: no; system calls as mavera_rl_acquire. Not in the
  * freestanding library. Since 0.1.
@@ -988,7 +992,8 @@ size_t mavera_rl_format_header(const struct mavera_rl_decision *d,
  * The JSON error of a refusal; its status is 429 and its Content-Type
  * application/json.
  *
- * d: a decision.
+ * d: a decision; one that was refused for requests in flight names its
+ * endpoint, so its plan must not be freed.
  * buf, cap: where it goes; as snprintf. 256 are enough, and of a refusal for
  * requests in flight as many as the endpoint's name has besides.
  * Returns: the whole length without the NUL; 0 if the decision allows, or d

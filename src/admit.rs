@@ -106,7 +106,7 @@ impl Limiter<'_> {
                     let in_flight = self.in_flight(key, endpoint.class_id);
                     return refused(decision.beside(in_flight, max));
                 }
-                let in_flight = self.in_flight(key, endpoint.class_id);
+                let in_flight = self.in_flight_with(&held);
                 decision.untracked |= held.is_untracked();
                 Ok(Admission {
                     decision: decision.beside(in_flight, max),

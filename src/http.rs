@@ -114,9 +114,12 @@ impl<'a> Response<'a> {
                 text.push(" on ");
                 text.escaped(endpoint);
             }
-            text.push(": at most ");
-            text.number(self.max_in_flight.into());
-            text.push(" at a time. Please retry after ");
+            if self.max_in_flight > 0 {
+                text.push(": at most ");
+                text.number(self.max_in_flight.into());
+                text.push(" at a time");
+            }
+            text.push(". Please retry after ");
             text.number(self.retry_after_s.into());
             text.push(r#" seconds.","type":"rate_limit_error","#);
             text.push(r#""code":"concurrency_limit_exceeded","param":null}}"#);

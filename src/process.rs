@@ -196,7 +196,7 @@ impl Process {
     /// Whether a permit's owner is this process.
     #[inline(always)]
     pub(crate) fn is(&self, owner: Owner) -> bool {
-        self.entry.identity.load_acquire() == pack(owner)
+        owner.slot != 0 && self.entry.identity.load_acquire() == pack(owner)
     }
 
     /// # Errors
@@ -225,7 +225,10 @@ impl Process {
 
     fn take_slot(&self, slots: Slots<'_>, turn: &Word) -> Result<Owner, Error> {
         if self.entry.fd.load_acquire() == NO_FILE {
-            return slots.renew(1).ok_or(Error::Slots);
+            /// No two private regions of this process, nor a child's copy, have
+            /// one generation: a permit of another is nobody's.
+            static SERIAL: Word = Word::new(0);
+            return slots.begin(1, SERIAL.add(1)).ok_or(Error::Slots);
         }
         let fd = self
             .entry

@@ -45,11 +45,23 @@ impl Slots<'_> {
     }
 
     /// Ends an owner's generation, unless it is over.
+    #[cfg(any(feature = "std", test))]
     pub(crate) fn void(self, owner: Owner) {
         if let Some(word) = self.0.get(usize::from(owner.slot)) {
             let next = Owner::next_generation(owner.generation);
             word.cas(owner.generation.into(), next.into());
         }
+    }
+
+    /// Begins a generation by its number, in a slot that is this process's
+    /// alone.
+    #[cfg(feature = "std")]
+    pub(crate) fn begin(self, slot: u16, number: u64) -> Option<Owner> {
+        let word = self.0.get(usize::from(slot))?;
+        // The one after a generation that fits.
+        let generation = Owner::next_generation(number as u16);
+        word.store_relaxed(generation.into());
+        Some(Owner { slot, generation })
     }
 
     /// Begins a new generation of a slot, which ends the one before.

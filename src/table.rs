@@ -205,6 +205,14 @@ impl<'a> Set<'a> {
         ))
     }
 
+    /// The permits of a way, whosever they are.
+    #[cfg(all(feature = "std", not(loom)))]
+    pub(crate) fn permits_of(&self, way: u8) -> Option<Permits<'a>> {
+        let head = &self.way(way)?.head;
+        let generation = Head::unpack(head.load_acquire()).generation;
+        Some(Permits::new(head, self.permit_cells(way), generation))
+    }
+
     /// The cells of a way, where they are permits.
     #[inline(always)]
     pub(crate) fn permit_cells(&self, way: u8) -> &'a [Word] {

@@ -229,6 +229,7 @@ pub(crate) struct Owner {
 
 impl Owner {
     /// The generation that follows in a slot.
+    #[cfg(any(feature = "std", test))]
     #[inline(always)]
     pub(crate) const fn next_generation(generation: u16) -> u16 {
         generation.wrapping_add(1) & mask(SLOT_GEN_BITS) as u16
@@ -291,6 +292,7 @@ impl PermitCell {
 
     /// The deadline of a lease that ends at a second, rounded up, of the
     /// region's clock. Never 0.
+    #[cfg(any(feature = "std", test))]
     pub(crate) const fn deadline_at(second: u64) -> u32 {
         let on_circle = (second & mask(DEADLINE_BITS)) as u32;
         if on_circle == 0 { 1 } else { on_circle }

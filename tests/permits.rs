@@ -192,6 +192,25 @@ fn a_permit_of_another_region_is_not_held() {
     assert_eq!(one.release(permit), Released::Freed);
 }
 
+/// Both hash alike, so that a key's permits lie in the same place.
+#[test]
+fn a_permit_of_a_region_with_the_same_secret_frees_nobodys() {
+    let options = Options::new().keys(100).secret([1, 2]);
+    let (one, other) = (
+        Limiter::private(&options).unwrap(),
+        Limiter::private(&options).unwrap(),
+    );
+    let permit = acquire(&one, b"key", 1).unwrap().into_permit();
+    let others = acquire(&other, b"key", 1).unwrap();
+    assert_eq!(other.release(permit), Released::NotHeld);
+    assert_eq!(others.release(), Released::Freed);
+    drop(one);
+    let again = Limiter::private(&options).unwrap();
+    let held = acquire(&again, b"key", 1).unwrap();
+    assert_eq!(again.release(permit), Released::NotHeld);
+    assert_eq!(held.release(), Released::Freed);
+}
+
 #[test]
 fn many_threads_never_hold_more_than_there_are_and_nothing_is_left_over() {
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -93,7 +93,9 @@ impl Arguments {
 /// is finished; all zero when it was refused or is under no such limit.
 /// Returns: MAVERA_RL_ALLOWED, _LIMITED, _BUSY, _FULL; MAVERA_RL_ENOENT (no such
 /// tier or key), _EINVAL, _ESIZE, _ECOST, _ECLOCK, _ESLOTS, _EINTERNAL: then
-/// nothing was charged.
+/// nothing was charged. An endpoint with more in flight than the region has
+/// permit_cells, or with a lease where the caller supplies the time, is
+/// MAVERA_RL_EINVAL at every request under it.
 /// Thread safety: any thread, any process on the region. Progress: lock-free.
 /// Allocates and blocks: no; system calls as mavera_rl_acquire. Not in the
 /// freestanding library. Since 0.1.

@@ -105,7 +105,7 @@ pub struct CStats {
     /// 0
     pub reserved: u32,
 }
-sized!(CStats, "out");
+sized!(CStats, "out", permit_capacity);
 
 /// A handle on a region. All functions that take one may be called from any
 /// number of threads at once, but for mavera_rl_close.
@@ -327,7 +327,8 @@ pub unsafe extern "C" fn mavera_rl_open(
 }
 
 /// Closes a handle. The region's file, and what is counted in it, stay; memory
-/// given to mavera_rl_init is the caller's again.
+/// given to mavera_rl_init is the caller's again. Permits that were taken
+/// through the handle are given back.
 ///
 /// rl: NULL is allowed and does nothing.
 /// Thread safety: no other thread may use the handle any more. Progress:

@@ -120,6 +120,7 @@ pub unsafe extern "C" fn mavera_rl_plan_default(out: *mut *mut PlanHandle) -> c_
 /// | trial = { limit = 5, window = "10s" }
 /// | [endpoints]
 /// | "/mave/chat" = 10             # requests of one key in flight
+/// | "/focus-groups" = { in_flight = 5, also = ["/v1/focus-groups"] }
 /// | [keys]                        # API keys, if the gateway keeps them here
 /// | "key-one" = "starter"
 /// | "key-two" = { tier = "enterprise", limit = 5000 }

@@ -5,7 +5,9 @@ use super::code::{MAVERA_RL_ALLOWED, MAVERA_RL_BUSY};
 use super::entry;
 use super::sized::read;
 use crate::http::{Flavour, Response};
-use core::ffi::{CStr, c_char};
+#[cfg(feature = "std")]
+use core::ffi::CStr;
+use core::ffi::c_char;
 
 /// X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset
 pub const MAVERA_RL_HEADERS_LEGACY: u32 = 1;
@@ -50,9 +52,12 @@ unsafe fn write(buf: *mut c_char, cap: usize, mut text: impl FnMut(&mut [u8]) ->
     }
 }
 
+/// A decision's values, without its endpoint, which only a body names: headers
+/// may be wanted when its plan is gone.
+///
 /// # Safety
-/// `d` is NULL or points to a decision, whose endpoint lives for `'a`.
-unsafe fn response<'a>(d: *const Decision) -> Option<Response<'a>> {
+/// `d` is NULL or points to a decision.
+unsafe fn response(d: *const Decision) -> Option<Response<'static>> {
     let mut response = None;
     entry(|| {
         // SAFETY: as the caller promises.
@@ -70,11 +75,7 @@ unsafe fn response<'a>(d: *const Decision) -> Option<Response<'a>> {
             busy: decision.outcome == MAVERA_RL_BUSY,
             in_flight: decision.in_flight,
             max_in_flight: decision.max_in_flight,
-            endpoint: match decision.endpoint.is_null() {
-                true => None,
-                // SAFETY: a string of the plan's, as the caller promises.
-                false => unsafe { CStr::from_ptr(decision.endpoint) }.to_str().ok(),
-            },
+            endpoint: None,
         });
         Ok(0)
     });
@@ -164,7 +165,8 @@ pub unsafe extern "C" fn mavera_rl_format_header(
 /// The JSON error of a refusal; its status is 429 and its Content-Type
 /// application/json.
 ///
-/// d: a decision.
+/// d: a decision; one that was refused for requests in flight names its
+/// endpoint, so its plan must not be freed.
 /// buf, cap: where it goes; as snprintf. 256 are enough, and of a refusal for
 /// requests in flight as many as the endpoint's name has besides.
 /// Returns: the whole length without the NUL; 0 if the decision allows, or d
@@ -180,6 +182,17 @@ pub unsafe extern "C" fn mavera_rl_format_body(
     // SAFETY: as the caller promises, here and below.
     unsafe {
         match response(d) {
+            // Without std there are no plans, and no names of endpoints.
+            #[cfg(feature = "std")]
+            Some(response) if response.busy => {
+                // SAFETY: it was read just now.
+                let endpoint = read(d).map_or(core::ptr::null(), |d: Decision| d.endpoint);
+                let name = match endpoint.is_null() {
+                    true => None,
+                    false => CStr::from_ptr(endpoint).to_str().ok(),
+                };
+                write(buf, cap, |out| response.on(name).body(out))
+            }
             Some(response) => write(buf, cap, |out| response.body(out)),
             None => write(buf, cap, |_| 0),
         }

@@ -231,6 +231,23 @@ impl Limiter<'_> {
         }
     }
 
+    /// Requests in flight of the key and class that a permit which is held is
+    /// of, itself included: its record cannot be evicted meanwhile.
+    #[cfg(feature = "std")]
+    pub(crate) fn in_flight_with(&self, held: &Held<'_>) -> u32 {
+        let (set, way, _) = held.permit.parts();
+        let second = || self.second();
+        if held.is_untracked() || set >= self.region.settings.geometry.permit_sets {
+            return 0;
+        }
+        let permits = self.region.permit_set(set).permits_of(way);
+        let judge = self.witness(&second);
+        let counted = permits
+            .zip(judge)
+            .and_then(|(permits, judge)| permits.in_flight(&judge));
+        counted.unwrap_or_default()
+    }
+
     /// Requests of a key and class in flight. While others come and go it is a
     /// number that was true of each permit at some moment of the call; permits
     /// of a process that has just died may still count. Loads only.
