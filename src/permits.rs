@@ -34,6 +34,9 @@
 //!      to be ours still, or a later owner's permits would seem stale.
 //!   4. Add 1 to `stamp`. If the generation that was there is not ours, the
 //!      record was evicted meanwhile: free the cell and look the key up again.
+//!      If `top` was another, or our limit is below it and `stamp` was another,
+//!      somebody has taken what our bound does not count: free the cell and
+//!      start again.
 //!   5. None was free or stale: read all cells below `top` twice. If both
 //!      readings are the same and `max` are held, answer *busy*.
 //! - *Release*: CAS the cell from the permit's value to free.
@@ -46,9 +49,10 @@
 //! - **M1** A cell is held by one permit: it is taken by a CAS from a value
 //!   that was free or stale. (`two_threads_want_the_last_permit`)
 //! - **M2** Never more than `max`: whoever takes a cell by `max` leaves no
-//!   more than that many held. A permit taken by a lower limit lies below its
-//!   `bound`, and of what lies beyond there, nothing grows.
-//!   (`a_lowered_limit_counts_what_is_beyond_it`)
+//!   more than that many held. With the greatest limit so far there is nothing
+//!   beyond it, and with a lower one nothing was taken since head was loaded.
+//!   (`a_lowered_limit_counts_what_is_beyond_it`,
+//!   `a_greater_limit_comes_while_somebody_takes`)
 //! - **M3** Busy is true: no cell changed between the two readings, for `seq`
 //!   would have, so at the moment between them `max` were held.
 //!   (`a_release_and_an_acquisition_are_not_busy`,
@@ -67,6 +71,7 @@
 //! |---|---|
 //! | M1: take by a store | `two_threads_want_the_last_permit` |
 //! | M2: ignore what is held beyond a lowered limit | `a_lowered_limit_counts_what_is_beyond_it` |
+//! | M2: keep a permit when `top` or, below it, `stamp` has changed | `a_greater_limit_comes_while_somebody_takes` |
 //! | M3: busy after one reading | `a_reading_that_mixes_two_moments_is_taken_again` |
 //! | M3, M5: take a cell without a new `seq` | `a_late_release_meets_a_new_holder` |
 //! | M4: take without a stamp; keep a cell of an evicted record | `eviction_races_an_acquisition` |
@@ -83,6 +88,8 @@
 //! must be shorter than a day, and is told from one to come for 24 days.
 //!
 //! # Limits
+//! Where callers differ in `max` at the same time, a permit may be held for a
+//! moment and given up, and be the one too many for somebody else in it.
 //! A process that is stopped still has its requests in flight: its permits
 //! stay. Whoever may write the region may forge permits.
 
@@ -125,6 +132,13 @@ pub(crate) struct Ask {
     pub(crate) max: u32,
     /// As [`PermitCell::deadline_at`] says; 0: no lease.
     pub(crate) deadline: u32,
+}
+
+/// Head as it was loaded, and how many cells may be taken from by it.
+#[derive(Clone, Copy)]
+struct Seen {
+    word: u64,
+    bound: u32,
 }
 
 /// Gives a cell's permit back; `false` if the cell holds another value by now.
@@ -174,15 +188,16 @@ impl<'a> Permits<'a> {
             } else {
                 self.bound(ask.max, head.top, judge)
             };
+            let seen = Seen { word, bound };
             for (index, cell) in self.first(bound).iter().enumerate() {
                 let found = cell.load_acquire();
                 if PermitCell::unpack(found).is_free()
-                    && let Some(answer) = self.take(index as u8, cell, found, ask)
+                    && let Some(answer) = self.take(index as u8, cell, found, ask, seen)
                 {
                     return answer;
                 }
             }
-            if let Some(answer) = self.crowded(ask, bound, head.top, judge) {
+            if let Some(answer) = self.crowded(ask, seen, judge) {
                 return answer;
             }
             pause.lost();
@@ -195,9 +210,10 @@ impl<'a> Permits<'a> {
         self.cells.get(..cells as usize).unwrap_or(self.cells)
     }
 
-    /// Steps 3 and 4; `None` if the cell is no longer what was found.
+    /// Steps 3 and 4; `None` if the cell is no longer what was found, or what
+    /// was seen of head no longer holds.
     #[inline(always)]
-    fn take(&self, index: u8, cell: &Word, found: u64, ask: Ask) -> Option<Answer> {
+    fn take(&self, index: u8, cell: &Word, found: u64, ask: Ask, seen: Seen) -> Option<Answer> {
         let taken = PermitCell {
             owner: ask.owner,
             record: PermitCell::record_of(self.generation),
@@ -208,10 +224,17 @@ impl<'a> Permits<'a> {
         if !cell.cas(found, word) {
             return None;
         }
-        let before = PermitHead::unpack(self.head.add(1));
+        let added = self.head.add(1);
+        let before = PermitHead::unpack(added);
         if before.generation != self.generation {
             release(cell, word);
             return Some(Answer::Gone);
+        }
+        // Where all there are may be taken, others may take as well.
+        let alone = before.top == ask.max || added == seen.word;
+        if before.top != PermitHead::unpack(seen.word).top || !alone {
+            release(cell, word);
+            return None;
         }
         Some(Answer::Held(Taken { cell: index, word }))
     }
@@ -240,19 +263,34 @@ impl<'a> Permits<'a> {
 
     /// Step 3 for stale cells, and step 5; `None`: something has changed.
     #[cold]
-    fn crowded(&self, ask: Ask, bound: u32, top: u32, judge: &impl Judge) -> Option<Answer> {
-        for (index, cell) in self.first(bound).iter().enumerate() {
+    fn crowded(&self, ask: Ask, seen: Seen, judge: &impl Judge) -> Option<Answer> {
+        for (index, cell) in self.first(seen.bound).iter().enumerate() {
             let found = cell.load_acquire();
             if !self.is_held(found, judge) {
                 // Of another record it may also be because ours was evicted.
                 if !self.is_current() {
                     return Some(Answer::Gone);
                 }
-                return self.take(index as u8, cell, found, ask);
+                return self.take(index as u8, cell, found, ask, seen);
             }
         }
-        let cells = self.first(top);
-        let mut seen = [0; MAX_PERMIT_CELLS as usize];
+        let cells = self.first(PermitHead::unpack(seen.word).top);
+        // What is refused should be refused soon: room for the usual number of
+        // cells is cleared sooner than for the greatest.
+        let held = match cells.len() {
+            0..=16 => self.steady::<16>(cells, judge),
+            _ => self.steady::<{ MAX_PERMIT_CELLS as usize }>(cells, judge),
+        };
+        held.filter(|&held| held >= ask.max)
+            .map(|held| match self.is_current() {
+                true => Answer::Busy(held),
+                false => Answer::Gone,
+            })
+    }
+
+    /// How many of `cells`, at most `N`, are held; `None`: two readings differ.
+    fn steady<const N: usize>(&self, cells: &[Word], judge: &impl Judge) -> Option<u32> {
+        let mut seen = [0; N];
         let mut held = 0_u32;
         for (cell, seen) in cells.iter().zip(&mut seen) {
             *seen = cell.load_acquire();
@@ -260,13 +298,7 @@ impl<'a> Permits<'a> {
         }
         // Acquire, each: the second reading is after the first.
         let same = |(cell, &seen): (&Word, &u64)| cell.load_acquire() == seen;
-        if held < ask.max || !cells.iter().zip(&seen).all(same) {
-            return None;
-        }
-        Some(match self.is_current() {
-            true => Answer::Busy(held),
-            false => Answer::Gone,
-        })
+        cells.iter().zip(&seen).all(same).then_some(held)
     }
 
     /// Whether a cell with this value is neither free nor stale.

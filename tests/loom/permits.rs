@@ -240,7 +240,11 @@ impl Judge for Restless<'_> {
                     max: 3,
                     deadline: 0,
                 };
-                self.model.permits(0).take(2, &cells[2], found, ask);
+                let seen = Seen {
+                    word: self.model.head.load_acquire(),
+                    bound: 3,
+                };
+                self.model.permits(0).take(2, &cells[2], found, ask, seen);
             }
             _ => {}
         }
@@ -388,6 +392,42 @@ fn a_lowered_limit_counts_what_is_beyond_it() {
             |m| come_and_go(m, 2, 2),
         ],
         |m| assert_eq!(m.permits(0).in_flight(m), Some(1)),
+    );
+}
+
+#[test]
+fn a_greater_limit_comes_while_somebody_takes() {
+    fn three(m: &Model) {
+        let mut all: Vec<_> = Vec::new();
+        for _ in 0..3 {
+            match m.acquire(process(1), 3) {
+                Answer::Held(taken) => all.push(taken),
+                Answer::Busy(3) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        if let [first, _, _] = all[..] {
+            assert!(m.release(first));
+            // Two are held from here on, and there were none of another's.
+            m.note.add(1);
+        }
+    }
+    fn one(m: &Model) {
+        match m.acquire(process(2), 1) {
+            Answer::Held(_) => {
+                m.note.add(1);
+            }
+            Answer::Busy(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    check(
+        |m| {
+            let taken = m.held(process(2), 1);
+            assert!(m.release(taken));
+        },
+        &[three, one],
+        |m| assert!(m.note.load_acquire() < 2, "taken beside two, of one"),
     );
 }
 

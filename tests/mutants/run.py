@@ -175,8 +175,8 @@ MUTANTS = {
     ),
     "permit-without-a-stamp": (
         "src/permits.rs",
-        "PermitHead::unpack(self.head.add(1))",
-        "PermitHead::unpack(self.head.load_acquire())",
+        "let added = self.head.add(1);",
+        "let added = self.head.load_acquire();",
     ),
     "permit-of-an-evicted-record": (
         "src/permits.rs",
@@ -193,6 +193,16 @@ MUTANTS = {
         "let bound = if head.top == ask.max {",
         "let bound = if head.top >= ask.max {",
     ),
+    "keep-a-permit-under-a-raised-top": (
+        "src/permits.rs",
+        "if before.top != PermitHead::unpack(seen.word).top || !alone {",
+        "if !alone {",
+    ),
+    "keep-a-permit-beside-another": (
+        "src/permits.rs",
+        "if before.top != PermitHead::unpack(seen.word).top || !alone {",
+        "if before.top != PermitHead::unpack(seen.word).top {",
+    ),
     "permit-without-a-new-seq": (
         "src/permits.rs",
         "seq: PermitCell::unpack(found).seq.wrapping_add(1),",
@@ -200,8 +210,8 @@ MUTANTS = {
     ),
     "busy-after-one-reading": (
         "src/permits.rs",
-        "if held < ask.max || !cells.iter().zip(&seen).all(same) {",
-        "if held < ask.max || !(true || cells.iter().zip(&seen).all(same)) {",
+        "cells.iter().zip(&seen).all(same).then_some(held)",
+        "(true || cells.iter().zip(&seen).all(same)).then_some(held)",
     ),
     "release-by-store": (
         "src/permits.rs",
