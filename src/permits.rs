@@ -34,9 +34,9 @@
 //!      to be ours still, or a later owner's permits would seem stale.
 //!   4. Add 1 to `stamp`. If the generation that was there is not ours, the
 //!      record was evicted meanwhile: free the cell and look the key up again.
-//!      If `top` was another, or our limit is below it and `stamp` was another,
-//!      somebody has taken what our bound does not count: free the cell and
-//!      start again.
+//!      If `top` is above our limit and head was not what we loaded, somebody
+//!      may have taken what our bound does not count: free the cell and start
+//!      again.
 //!   5. None was free or stale: read all cells below `top` twice. If both
 //!      readings are the same and `max` are held, answer *busy*.
 //! - *Release*: CAS the cell from the permit's value to free.
@@ -71,7 +71,7 @@
 //! |---|---|
 //! | M1: take by a store | `two_threads_want_the_last_permit` |
 //! | M2: ignore what is held beyond a lowered limit | `a_lowered_limit_counts_what_is_beyond_it` |
-//! | M2: keep a permit when `top` or, below it, `stamp` has changed | `a_greater_limit_comes_while_somebody_takes` |
+//! | M2: keep a permit by a lower limit when head has changed | `a_greater_limit_comes_while_somebody_takes` |
 //! | M3: busy after one reading | `a_reading_that_mixes_two_moments_is_taken_again` |
 //! | M3, M5: take a cell without a new `seq` | `a_late_release_meets_a_new_holder` |
 //! | M4: take without a stamp; keep a cell of an evicted record | `eviction_races_an_acquisition` |
@@ -230,9 +230,8 @@ impl<'a> Permits<'a> {
             release(cell, word);
             return Some(Answer::Gone);
         }
-        // Where all there are may be taken, others may take as well.
-        let alone = before.top == ask.max || added == seen.word;
-        if before.top != PermitHead::unpack(seen.word).top || !alone {
+        // With the greatest limit there is, others may take as well.
+        if before.top != ask.max && added != seen.word {
             release(cell, word);
             return None;
         }

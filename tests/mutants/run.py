@@ -193,15 +193,10 @@ MUTANTS = {
         "let bound = if head.top == ask.max {",
         "let bound = if head.top >= ask.max {",
     ),
-    "keep-a-permit-under-a-raised-top": (
-        "src/permits.rs",
-        "if before.top != PermitHead::unpack(seen.word).top || !alone {",
-        "if !alone {",
-    ),
     "keep-a-permit-beside-another": (
         "src/permits.rs",
-        "if before.top != PermitHead::unpack(seen.word).top || !alone {",
-        "if before.top != PermitHead::unpack(seen.word).top {",
+        "if before.top != ask.max && added != seen.word {",
+        "if false {",
     ),
     "permit-without-a-new-seq": (
         "src/permits.rs",
