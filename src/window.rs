@@ -425,13 +425,18 @@ impl<'a> Window<'a> {
         if seen.live > 0 && time <= seen.newest.time {
             return Verdict::Join;
         }
-        // A run more would leave no cell outside the live ones (I3), or time
-        // has come to its end.
-        let full = seen.live >= self.mask();
-        if full && self.neighbours(*seen, *rules).is_none() || time > Cell::LAST_TIME {
+        // No cell can be had, or time has come to its end.
+        if self.is_full(seen) && self.neighbours(*seen, *rules).is_none() || time > Cell::LAST_TIME
+        {
             return Verdict::Refuse(rules.expires(seen.oldest));
         }
         Verdict::Open(time)
+    }
+
+    /// Whether a run more would leave no cell outside the live ones (I3).
+    #[inline(always)]
+    fn is_full(&self, seen: &Survey) -> bool {
+        seen.live >= self.mask()
     }
 
     /// The younger of the oldest two neighbouring live runs that end in one of
@@ -514,7 +519,7 @@ impl<'a> Window<'a> {
     #[inline(always)]
     fn open(&self, word: u64, seen: &Survey, n: u32, time: u64, rules: &Rules) -> Option<u64> {
         let head = seen.head;
-        if seen.live >= self.mask() {
+        if self.is_full(seen) {
             self.fold(word, *seen, *rules);
             return None;
         }
@@ -573,10 +578,10 @@ impl<'a> Window<'a> {
     #[cold]
     fn commit_empty(&self, word: u64, head: Head, proposal: Cell, rules: Rules) {
         let then = self.survey(head, &rules, proposal.time);
-        if then.live < self.mask() {
-            self.commit(word, &then, 0);
-        } else {
+        if self.is_full(&then) {
             self.fold(word, then, rules);
+        } else {
+            self.commit(word, &then, 0);
         }
     }
 }

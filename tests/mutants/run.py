@@ -52,8 +52,8 @@ MUTANTS = {
     ),
     "fill-the-whole-ring": (
         "src/window.rs",
-        "if seen.live >= self.mask() ||",
-        "if seen.live > self.mask() ||",
+        "        seen.live >= self.mask()\n",
+        "        seen.live > self.mask()\n",
     ),
     "forget-that-time-passed": (
         "src/window.rs",
