@@ -52,8 +52,8 @@ const SOON: u64 = u64::MAX;
 
 /// Of [`Entry::fd`]: no file, for the region is this process's alone.
 const NO_FILE: u64 = 0;
-/// The file could not be opened again after a fork.
-const LOST: u64 = u64::MAX;
+/// The file could not be opened again; with the system's error number.
+const LOST: u64 = 1 << 32;
 
 /// What the fork handler must find: one per open region. There are some to
 /// begin with, so that a limiter in its caller's memory allocates nothing; more
@@ -230,10 +230,13 @@ impl Process {
             static SERIAL: Word = Word::new(0);
             return slots.begin(1, SERIAL.add(1)).ok_or(Error::Slots);
         }
-        let fd = self
-            .entry
-            .fd()
-            .ok_or(Error::Register { code: libc::EBADF })?;
+        let fd = self.entry.fd().ok_or_else(|| {
+            let known = self.entry.fd.load_acquire();
+            let lost = known.checked_sub(LOST).map(|code| code as libc::c_int);
+            // It was there, and somebody has closed it.
+            let code = lost.unwrap_or(libc::EBADF);
+            Error::Register { code }
+        })?;
         // Slot 0 is nobody's.
         const COUNT: u64 = SLOTS as u64 - 1;
         for _ in 0..COUNT {
@@ -376,9 +379,9 @@ fn opened_again(entry: &Entry, fd: RawFd) -> u64 {
             own @ 0.. if entry.is_ours(own) => u64::from(own.unsigned_abs()).wrapping_add(1),
             own @ 0.. => {
                 libc::close(own);
-                LOST
+                LOST | libc::ENOENT as u64
             }
-            _ => LOST,
+            _ => LOST | u64::from(errno().unsigned_abs()),
         }
     }
 }

@@ -318,6 +318,31 @@ fn when_all_slots_are_taken_the_next_is_told_so_and_a_dead_ones_is_used_again() 
 }
 
 #[test]
+fn without_a_descriptor_for_its_lock_a_process_is_told_so_and_has_its_quota() {
+    let directory = directory();
+    let parent = fork(|| {
+        let limiter = open(directory.path());
+        let next = File::open("/dev/null").unwrap().as_raw_fd();
+        let limit = libc::rlimit {
+            rlim_cur: u64::try_from(next).unwrap(),
+            rlim_max: 4096,
+        };
+        // SAFETY: reads ours.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        // Its child cannot open the file anew.
+        wait(fork(|| {
+            let error = limiter.acquire(b"key", CLASS, 1, 0).unwrap_err();
+            let code = libc::EMFILE;
+            assert_eq!(error, Error::Register { code });
+            assert!(error.to_string().contains("system error 24"), "{error}");
+            let policy = Policy::per_minute(60);
+            i32::from(!limiter.check(b"key", policy, 1).unwrap().is_allowed())
+        }))
+    });
+    assert_eq!(wait(parent), 0);
+}
+
+#[test]
 fn slots_of_dead_processes_are_used_again_without_end() {
     let directory = directory();
     let limiter = open(directory.path());
