@@ -16,6 +16,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "MAVERA_WORKER";
@@ -358,26 +359,23 @@ fn slots_of_dead_processes_are_used_again_without_end() {
 
 // No system call.
 
-/// From here on the kernel kills this thread at any system call but `exit`.
-fn forbid_system_calls() {
-    let kept = i64::from(libc::SECCOMP_RET_ALLOW);
-    let kill = i64::from(libc::SECCOMP_RET_KILL_PROCESS);
+/// From here on the kernel does `that` at one of this thread's system calls,
+/// and `other` at all others.
+fn at_system_call(call: i64, that: u32, other: u32) {
     let step = |code: u32, jt, k: i64| libc::sock_filter {
         code: u16::try_from(code).unwrap(),
         jt,
         jf: 0,
         k: u32::try_from(k).unwrap(),
     };
-    // Load the call's number; if it is `exit`, skip one.
+    let is = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
+    // Load the call's number; if it is that one, skip one.
     let mut filter = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            libc::SYS_exit,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, kill),
-        step(libc::BPF_RET | libc::BPF_K, 0, kept),
+        step(is, 1, call),
+        step(end, 0, other.into()),
+        step(end, 0, that.into()),
     ];
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).unwrap(),
@@ -406,7 +404,8 @@ fn no_system_call_is_made_while_owners_live() {
             // SAFETY: from here on only what follows runs, and it ends by the
             // one kind of exit that is allowed.
             unsafe {
-                forbid_system_calls();
+                let (kept, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
+                at_system_call(libc::SYS_exit, kept, kill);
                 body(&limiter);
                 libc::syscall(libc::SYS_exit, 0);
             }
@@ -433,6 +432,38 @@ fn no_system_call_is_made_while_owners_live() {
         unsafe { libc::getppid() };
     });
     assert_eq!(ended, 128 + libc::SIGSYS);
+}
+
+/// Calls of `fcntl` that the kernel handed to [`count_call`].
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// What `fcntl` then returns is no answer, so the owner is taken to be alive.
+extern "C" fn count_call(_: i32) {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+}
+
+#[test]
+fn an_owner_is_asked_after_once_in_a_few_milliseconds() {
+    let directory = directory();
+    let limiter = open(directory.path());
+    let _held = acquire(&limiter, b"key", 1).unwrap();
+    let child = fork(|| {
+        drop(acquire(&limiter, b"other", 1).unwrap());
+        let handler: extern "C" fn(i32) = count_call;
+        // SAFETY: the handler only adds to a number.
+        unsafe { libc::signal(libc::SIGSYS, handler as libc::sighandler_t) };
+        let (trap, kept) = (libc::SECCOMP_RET_TRAP, libc::SECCOMP_RET_ALLOW);
+        at_system_call(libc::SYS_fcntl, trap, kept);
+        let (start, mut refused) = (Instant::now(), 0_u64);
+        while start.elapsed() < Duration::from_millis(100) {
+            assert!(acquire(&limiter, b"key", 1).is_none());
+            refused += 1;
+        }
+        let most = u64::try_from(start.elapsed().as_millis()).unwrap() / 5 + 1;
+        let calls = CALLS.load(Ordering::Relaxed);
+        i32::from(calls == 0 || calls > most || refused < 10 * calls)
+    });
+    assert_eq!(wait(child), 0);
 }
 
 // Torture.
