@@ -28,7 +28,8 @@
 //! A child made by a bare `clone` that does not run the handlers shares its
 //! parent's slot; so does one that cannot open the file again (no `/proc`, no
 //! descriptor left), which cannot register either. A program that closes
-//! descriptors it does not know lets go of its permits.
+//! descriptors it does not know lets go of its permits; it is told so when it
+//! next asks for one after somebody has noticed.
 
 #![expect(unsafe_code, reason = "file locks and fork handlers are C functions")]
 
@@ -189,8 +190,17 @@ impl Process {
     pub(crate) fn owner(&self, slots: Slots<'_>, turn: &Word) -> Result<Owner, Error> {
         match self.entry.identity.load_acquire() {
             NOBODY | SOON => self.register(slots, turn),
+            known if slots.is_void(unpack(known)) => self.register_again(known, slots, turn),
             known => Ok(unpack(known)),
         }
+    }
+
+    /// Somebody found our lock free, so it is: a permit of the old slot would
+    /// count for nobody.
+    #[cold]
+    fn register_again(&self, known: u64, slots: Slots<'_>, turn: &Word) -> Result<Owner, Error> {
+        self.entry.identity.cas(known, NOBODY);
+        self.register(slots, turn)
     }
 
     /// Whether a permit's owner is this process.

@@ -49,6 +49,12 @@ fn dies_at(k: u64, body: &dyn Fn()) -> bool {
         let pid = libc::fork();
         assert!(pid >= 0);
         if pid == 0 {
+            // It dies by SIGABRT, and nobody wants to look at it.
+            let none = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            libc::setrlimit(libc::RLIMIT_CORE, &none);
             crash::arm(k);
             body();
             crash::arm(0);
@@ -162,7 +168,8 @@ fn a_living_owners_permit_outlives_them_all() {
         // Late points are many and alike.
         k += 1 + k / 50;
     }
-    assert_eq!(limiter.in_flight(b"key", CLASS), 1);
+    // A dead one's may count beside it, until somebody wants it.
+    assert!(limiter.in_flight(b"key", CLASS) >= 1);
     assert_eq!(held.release(), Released::Freed);
     all_are_free(&limiter, b"key", k);
 }

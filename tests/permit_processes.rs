@@ -343,6 +343,34 @@ fn without_a_descriptor_for_its_lock_a_process_is_told_so_and_has_its_quota() {
     assert_eq!(wait(parent), 0);
 }
 
+/// As daemons do that close what they do not know.
+#[test]
+fn who_closes_the_locks_descriptor_is_told_so_once_it_is_taken_for_dead() {
+    let directory = directory();
+    let (taken, go_on) = (Pipe::new(), Pipe::new());
+    let careless = fork(|| {
+        let limiter = open(directory.path());
+        let permit = keep(acquire(&limiter, b"key", 1));
+        let kept = [taken.0, go_on.0].concat();
+        for descriptor in (3..64).filter(|descriptor| !kept.contains(descriptor)) {
+            // SAFETY: no Rust object of this child's is used for it again.
+            unsafe { libc::close(descriptor) };
+        }
+        taken.tell();
+        go_on.hear();
+        let error = limiter.acquire(b"key", CLASS, 1, 0).unwrap_err();
+        let code = libc::EBADF;
+        assert_eq!(error, Error::Register { code });
+        i32::from(limiter.release(permit) != Released::NotHeld)
+    });
+    taken.hear();
+    let limiter = open(directory.path());
+    let held = acquire_soon(&limiter, b"key", 1);
+    go_on.tell();
+    assert_eq!(wait(careless), 0);
+    assert_eq!(held.release(), Released::Freed);
+}
+
 #[test]
 fn slots_of_dead_processes_are_used_again_without_end() {
     let directory = directory();
