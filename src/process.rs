@@ -27,7 +27,10 @@
 //! # Limits
 //! A child made by a bare `clone` that does not run the handlers shares its
 //! parent's slot; so does one that cannot open the file again (no `/proc`, no
-//! descriptor left), which cannot register either. A program that closes
+//! descriptor left), which cannot register either. So does one forked by another
+//! thread in the microseconds in which a region is being opened; if it is the
+//! process's seventeenth or a later one, the child may wait for ever when it
+//! opens a region itself. A program that closes
 //! descriptors it does not know lets go of its permits; it is told so when it
 //! next asks for one after somebody has noticed.
 
