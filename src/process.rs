@@ -8,8 +8,8 @@
 //! requests in flight. Process ids play no part, so they may be used again.
 //!
 //! # Protocol
-//! - *Register*, when the first permit is asked for: beginning where the last
-//!   registration ended, lock the first slot's byte that nobody has locked
+//! - *Register*, when the first permit is asked for: beginning one slot further
+//!   with each registration, lock the first slot's byte that nobody has locked
 //!   (`F_OFD_SETLK`), and renew its generation.
 //! - *Judge* an owner whose permit is wanted: ask who has the lock
 //!   (`F_OFD_GETLK`), each slot at most once in [`PATIENCE_MS`].
@@ -25,14 +25,14 @@
 //! takes 23.
 //!
 //! # Limits
-//! A child made by a bare `clone` that does not run the handlers shares its
-//! parent's slot; so does one that cannot open the file again (no `/proc`, no
-//! descriptor left), which cannot register either. So does one forked by another
-//! thread in the microseconds in which a region is being opened; if it is the
-//! process's seventeenth or a later one, the child may wait for ever when it
-//! opens a region itself. A program that closes
-//! descriptors it does not know lets go of its permits; it is told so when it
-//! next asks for one after somebody has noticed.
+//! A child made by a bare `clone`, which runs no handlers, shares its parent's
+//! slot. So does one forked by another thread in the microseconds in which a
+//! region is being opened; if that is the process's seventeenth or a later one,
+//! the child may wait for ever when it opens a region itself. A child that
+//! cannot open the file again (no `/proc`, no descriptor left) cannot register,
+//! and is told so. A program that closes descriptors it does not know lets go
+//! of its permits; it is told so when it next asks for one after somebody has
+//! noticed.
 
 #![expect(unsafe_code, reason = "file locks and fork handlers are C functions")]
 
@@ -252,8 +252,11 @@ impl Process {
         })?;
         // Slot 0 is nobody's.
         const COUNT: u64 = SLOTS as u64 - 1;
-        for _ in 0..COUNT {
-            let slot = ((turn.add(1) % COUNT) as u16).wrapping_add(1);
+        // From its own beginning on, so that whoever registers at the same time
+        // takes no slot out of the search.
+        let first = turn.add(1);
+        for step in 0..COUNT {
+            let slot = ((first.wrapping_add(step) % COUNT) as u16).wrapping_add(1);
             let lock = byte(slot);
             // SAFETY: reads a lock of ours.
             if unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &lock) } == 0 {
