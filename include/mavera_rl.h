@@ -317,7 +317,7 @@ typedef struct mavera_rl_stats_t {
      */
     uint64_t evicted;
     /**
-     * Checks answered by on_full.
+     * Checks and acquisitions answered by on_full.
      */
     uint64_t full;
     /**

@@ -55,7 +55,6 @@ const PERMIT_WAYS_BYTES: usize = PERMIT_WAYS * size_of::<Way>();
 pub(crate) struct Geometry {
     pub(crate) sets: u32,
     pub(crate) cells: u32,
-    /// 0: the region has no permits.
     pub(crate) permit_sets: u32,
     pub(crate) permit_cells: u32,
 }

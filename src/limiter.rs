@@ -63,7 +63,7 @@ pub struct Stats {
     /// Records taken back: from idle keys, and in a full table now and then
     /// from one that was given but not charged yet.
     pub evicted: u64,
-    /// Checks answered by the region's [`OnFull`].
+    /// Checks and acquisitions answered by the region's [`OnFull`].
     pub full: u64,
     /// Keys and classes the region can hold permits of at one time.
     pub permit_capacity: u64,

@@ -6,8 +6,8 @@
 //!
 //! # State
 //! A region has a number of *sets*; a set has up to 256 *ways*. A way is a
-//! `tag` and a `head`, and has some cells: a window's ring, or permits. A set's word `latest` names the
-//! insertion in progress or last done.
+//! `tag` and a `head`, and has some cells: a window's ring, or permits. A set's
+//! word `latest` names the insertion in progress or last done.
 //!
 //! | word | field | meaning |
 //! |---|---|---|

@@ -511,6 +511,9 @@ fn worker() {
     let Ok(role) = std::env::var(ROLE) else {
         return;
     };
+    // With whoever started it ends what would not end by itself.
+    // SAFETY: asks for a signal.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
     let path = directory.join("observer");
     let observer = File::options().read(true).write(true).open(path).unwrap();

@@ -86,7 +86,7 @@ pub struct CStats {
     /// Records taken back: from idle keys, and in a full table now and then
     /// from one that was given but not charged yet.
     pub evicted: u64,
-    /// Checks answered by on_full.
+    /// Checks and acquisitions answered by on_full.
     pub full: u64,
     /// Size of the region in bytes.
     pub bytes: u64,
