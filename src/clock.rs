@@ -20,7 +20,6 @@ pub(crate) fn now_ms(kind: ClockKind) -> u64 {
 }
 
 /// Milliseconds since 1970, up to [`wall_slack_ms`] behind.
-#[cfg(feature = "ffi")]
 #[inline]
 pub(crate) fn unix_ms() -> u64 {
     read_ms(libc::CLOCK_REALTIME_COARSE).unwrap_or_default()
@@ -28,7 +27,6 @@ pub(crate) fn unix_ms() -> u64 {
 
 /// How far [`unix_ms`] may be behind. Added to it, `X-RateLimit-Reset` is
 /// never early.
-#[cfg(feature = "ffi")]
 pub(crate) fn wall_slack_ms() -> u32 {
     slack_ms(ClockKind::Coarse)
 }

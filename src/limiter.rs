@@ -91,6 +91,9 @@ pub struct Limiter<'m> {
     /// memory for it.
     #[cfg(feature = "std")]
     process: Option<Process>,
+    /// Milliseconds by which a reading of wall time may be behind.
+    #[cfg(feature = "std")]
+    wall_slack_ms: u32,
     /// Keeps the region's memory; never read.
     #[cfg(feature = "std")]
     _mapping: Option<shm::Mapping>,
@@ -127,6 +130,7 @@ impl Limiter<'static> {
         Self {
             region: opened.region,
             process: Process::new(opened.file),
+            wall_slack_ms: clock::wall_slack_ms(),
             _mapping: Some(opened.mapping),
             _memory: PhantomData,
         }
@@ -169,6 +173,16 @@ impl Limiter<'_> {
         answers: &mut [Result<Decision, Error>],
     ) -> usize {
         self.each(requests, answers, Time::Read, || self.read_clock())
+    }
+
+    /// Wall time in Unix milliseconds, for [`Response::new`]: never early, and
+    /// late by at most two timer ticks, so that a `Reset` it makes is no
+    /// earlier than the moment it speaks of.
+    ///
+    /// [`Response::new`]: crate::http::Response::new
+    #[inline]
+    pub fn unix_ms(&self) -> u64 {
+        clock::unix_ms().saturating_add(self.wall_slack_ms.into())
     }
 
     #[inline(always)]
@@ -220,6 +234,8 @@ impl<'m> Limiter<'m> {
             region: Region::in_memory(memory, Self::settings(options)?)?,
             #[cfg(feature = "std")]
             process: Process::new(None),
+            #[cfg(feature = "std")]
+            wall_slack_ms: clock::wall_slack_ms(),
             #[cfg(feature = "std")]
             _mapping: None,
             _memory: PhantomData,

@@ -38,7 +38,7 @@ impl Arguments {
     ) -> c_int {
         // SAFETY: as the caller promises, here and below.
         unsafe {
-            Handle::enter(rl, |handle, limiter| {
+            Handle::enter(rl, |limiter| {
                 let plan = self.plan.as_ref().ok_or(Fault::Argument("plan"))?;
                 let key = key_bytes(self.key, self.key_len)?;
                 let tier = match self.tier.is_null() {
@@ -63,7 +63,7 @@ impl Arguments {
                 };
                 let admission = ask(limiter, &plan.plan, (key, tier, path))?;
                 if let Some(out) = out {
-                    let mut decision = Decision::new(&admission.decision, now.unix_ms(handle));
+                    let mut decision = Decision::new(&admission.decision, now.unix_ms(limiter));
                     if let Some(endpoint) = admission.endpoint {
                         decision.endpoint = plan.path(endpoint);
                     }

@@ -101,10 +101,10 @@ impl Now {
         not(feature = "std"),
         expect(unused_variables, reason = "there is no clock that could be late")
     )]
-    pub(super) fn unix_ms(self, handle: &Handle) -> u64 {
+    pub(super) fn unix_ms(self, limiter: &Limiter<'_>) -> u64 {
         match self {
             #[cfg(feature = "std")]
-            Self::Read => crate::clock::unix_ms().saturating_add(handle.wall_slack_ms.into()),
+            Self::Read => limiter.unix_ms(),
             Self::Given(now_ms) => now_ms,
         }
     }
@@ -172,7 +172,7 @@ impl Arguments {
     ) -> c_int {
         // SAFETY: as the caller promises, here and below.
         unsafe {
-            Handle::enter(rl, |handle, limiter| {
+            Handle::enter(rl, |limiter| {
                 let key = key_bytes(self.key, self.key_len)?;
                 let policy = limit(self.policy)?;
                 let out = match self.out.is_null() {
@@ -181,7 +181,7 @@ impl Arguments {
                 };
                 let answered = ask(limiter, key, policy)?;
                 if let Some(out) = out {
-                    out.write(Decision::new(&answered, now.unix_ms(handle)));
+                    out.write(Decision::new(&answered, now.unix_ms(limiter)));
                 }
                 Ok(code_of(answered.outcome))
             })
@@ -439,7 +439,7 @@ unsafe fn many(
 ) -> c_int {
     // SAFETY: as the caller promises, here and below.
     unsafe {
-        Handle::enter(rl, |handle, limiter| {
+        Handle::enter(rl, |limiter| {
             if count == 0 {
                 return Ok(0);
             }
@@ -450,7 +450,7 @@ unsafe fn many(
                 return Err(Fault::Argument("count"));
             }
             batch.examine(count)?;
-            let unix_ms = now.unix_ms(handle);
+            let unix_ms = now.unix_ms(limiter);
             let mut from = 0;
             while from < count {
                 let some = BATCH.min(count.wrapping_sub(from));

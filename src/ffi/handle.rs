@@ -114,9 +114,6 @@ pub struct Handle {
     limiter: Limiter<'static>,
     /// 1 once a panic was caught.
     poisoned: Word,
-    /// Milliseconds by which a reading of wall time may be behind.
-    #[cfg(feature = "std")]
-    pub(super) wall_slack_ms: u32,
     /// Whether the handle lies in memory of our own.
     #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "it never does"))]
     owned: bool,
@@ -132,8 +129,6 @@ impl Handle {
         Self {
             limiter,
             poisoned: Word::new(0),
-            #[cfg(feature = "std")]
-            wall_slack_ms: crate::clock::wall_slack_ms(),
             owned,
         }
     }
@@ -145,7 +140,7 @@ impl Handle {
     #[inline(always)]
     pub(super) unsafe fn enter(
         handle: *const Self,
-        body: impl FnOnce(&Self, &Limiter<'static>) -> Answer,
+        body: impl FnOnce(&Limiter<'static>) -> Answer,
     ) -> c_int {
         // SAFETY: as the caller promises.
         let Some(handle) = (unsafe { handle.as_ref() }) else {
@@ -154,7 +149,7 @@ impl Handle {
         if handle.poisoned.load_relaxed() != 0 {
             return entry(|| Err(Fault::Plain(MAVERA_RL_EINTERNAL)));
         }
-        let code = entry(|| body(handle, &handle.limiter));
+        let code = entry(|| body(&handle.limiter));
         if code == MAVERA_RL_EINTERNAL {
             handle.poisoned.store_relaxed(1);
         }
@@ -363,7 +358,7 @@ pub unsafe extern "C" fn mavera_rl_close(rl: *mut Handle) {
 pub unsafe extern "C" fn mavera_rl_stats(rl: *const Handle, out: *mut CStats) -> c_int {
     // SAFETY: as the caller promises, here and below.
     unsafe {
-        Handle::enter(rl, |_, limiter| {
+        Handle::enter(rl, |limiter| {
             let out = room(out)?;
             let stats = limiter.stats();
             out.write(CStats {

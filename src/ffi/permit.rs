@@ -59,7 +59,7 @@ pub unsafe extern "C" fn mavera_rl_acquire(
 ) -> c_int {
     // SAFETY: as the caller promises, here and below.
     unsafe {
-        Handle::enter(rl, |_, limiter| {
+        Handle::enter(rl, |limiter| {
             let key = key_bytes(key, key_len)?;
             if out.is_null() {
                 return Err(Fault::Argument("out"));
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn mavera_rl_release(rl: *mut Handle, permit: CPermit) -> 
     let CPermit { place, word } = permit;
     // SAFETY: as the caller promises.
     unsafe {
-        Handle::enter(rl, |_, limiter| {
+        Handle::enter(rl, |limiter| {
             Ok(match limiter.release(Value { place, word }) {
                 Released::Freed => 0,
                 Released::NotHeld => MAVERA_RL_NOT_HELD,
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn mavera_rl_in_flight(
 ) -> c_int {
     // SAFETY: as the caller promises, here and below.
     unsafe {
-        Handle::enter(rl, |_, limiter| {
+        Handle::enter(rl, |limiter| {
             let key = key_bytes(key, key_len)?;
             if out.is_null() {
                 return Err(Fault::Argument("out"));
