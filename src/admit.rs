@@ -26,6 +26,14 @@ enum Quota {
     Peek,
 }
 
+fn policy_of(plan: &Plan, key: &[u8], tier: Option<&str>) -> Result<Policy, Error> {
+    let policy = match tier {
+        Some(tier) => plan.policy(tier),
+        None => plan.key_policy(key),
+    };
+    policy.ok_or(Error::Tier)
+}
+
 impl Limiter<'_> {
     /// Whether a request may go on: by its tier's quota, one unit, and by the
     /// limit on requests in flight of the endpoint that its path falls under
@@ -45,7 +53,22 @@ impl Limiter<'_> {
         tier: Option<&str>,
         target: &[u8],
     ) -> Result<Admission<'_, 'p>, Error> {
-        self.admit_by(plan, key, tier, target, |quota, policy| match quota {
+        self.admit_policy(plan, key, policy_of(plan, key, tier)?, target)
+    }
+
+    /// As [`Limiter::admit`], by a policy that the caller knows: a negotiated
+    /// one that the plan does not list.
+    ///
+    /// # Errors
+    /// As [`Limiter::check`] and [`Limiter::acquire`].
+    pub fn admit_policy<'p>(
+        &self,
+        plan: &'p Plan,
+        key: &[u8],
+        policy: Policy,
+        target: &[u8],
+    ) -> Result<Admission<'_, 'p>, Error> {
+        self.admit_by(plan, key, target, |quota| match quota {
             Quota::Check => self.check(key, policy, 1),
             Quota::Peek => self.peek(key, policy, 1),
         })
@@ -63,7 +86,22 @@ impl Limiter<'_> {
         target: &[u8],
         now_ms: u64,
     ) -> Result<Admission<'_, 'p>, Error> {
-        self.admit_by(plan, key, tier, target, |quota, policy| match quota {
+        self.admit_policy_at(plan, key, policy_of(plan, key, tier)?, target, now_ms)
+    }
+
+    /// As [`Limiter::admit_policy`], at the caller's time.
+    ///
+    /// # Errors
+    /// As [`Limiter::admit_policy`] and [`Limiter::check_at`].
+    pub fn admit_policy_at<'p>(
+        &self,
+        plan: &'p Plan,
+        key: &[u8],
+        policy: Policy,
+        target: &[u8],
+        now_ms: u64,
+    ) -> Result<Admission<'_, 'p>, Error> {
+        self.admit_by(plan, key, target, |quota| match quota {
             Quota::Check => self.check_at(key, policy, 1, now_ms),
             Quota::Peek => self.peek_at(key, policy, 1, now_ms),
         })
@@ -73,18 +111,12 @@ impl Limiter<'_> {
         &self,
         plan: &'p Plan,
         key: &[u8],
-        tier: Option<&str>,
         target: &[u8],
-        ask: impl Fn(Quota, Policy) -> Result<Decision, Error>,
+        ask: impl Fn(Quota) -> Result<Decision, Error>,
     ) -> Result<Admission<'_, 'p>, Error> {
-        let policy = match tier {
-            Some(tier) => plan.policy(tier),
-            None => plan.key_policy(key),
-        };
-        let policy = policy.ok_or(Error::Tier)?;
         let Some(endpoint) = plan.endpoint(target) else {
             return Ok(Admission {
-                decision: ask(Quota::Check, policy)?,
+                decision: ask(Quota::Check)?,
                 endpoint: None,
                 permit: None,
             });
@@ -100,7 +132,7 @@ impl Limiter<'_> {
         match self.acquire(key, endpoint.class_id, max, endpoint.lease_ms)? {
             Acquired::Held(held) => {
                 // An error gives the permit back as a refusal does.
-                let mut decision = ask(Quota::Check, policy)?;
+                let mut decision = ask(Quota::Check)?;
                 if !decision.is_allowed() {
                     drop(held);
                     let in_flight = self.in_flight(key, endpoint.class_id);
@@ -115,10 +147,10 @@ impl Limiter<'_> {
                 })
             }
             Acquired::Busy { in_flight } => {
-                let quota = ask(Quota::Peek, policy)?;
+                let quota = ask(Quota::Peek)?;
                 refused(Decision::busy(quota, in_flight, max))
             }
-            Acquired::Full => refused(Decision::no_permit(ask(Quota::Peek, policy)?, max)),
+            Acquired::Full => refused(Decision::no_permit(ask(Quota::Peek)?, max)),
         }
     }
 }

@@ -63,6 +63,14 @@ impl Decision {
         self.policy.limit().saturating_sub(self.used)
     }
 
+    /// The answer of whoever counts nothing: allowed, with `used` units spent.
+    pub const fn untracked(policy: Policy, used: u32) -> Self {
+        Self {
+            untracked: true,
+            ..Self::allowed(policy, used, 0, 0)
+        }
+    }
+
     /// The same, with what is in flight.
     #[cfg(feature = "std")]
     pub(crate) const fn beside(self, in_flight: u32, max: u32) -> Self {

@@ -470,10 +470,7 @@ impl<'m> Limiter<'m> {
     fn full(&self, policy: Policy, cost: u32) -> Decision {
         self.region.header().full.add_relaxed(1);
         match self.region.settings.on_full {
-            OnFull::Allow => Decision {
-                untracked: true,
-                ..Decision::allowed(policy, cost, 0, 0)
-            },
+            OnFull::Allow => Decision::untracked(policy, cost),
             OnFull::Deny => Decision::refused(Outcome::Full, policy, 0, MS_PER_S, 0),
         }
     }

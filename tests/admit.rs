@@ -5,7 +5,7 @@
 
 use mavera_rl::http::Response;
 use mavera_rl::plan::{Plan, class_id};
-use mavera_rl::{Admission, ClockKind, Error, Limiter, OnFull, Options, Outcome};
+use mavera_rl::{Admission, ClockKind, Error, Limiter, OnFull, Options, Outcome, Policy};
 
 const NOW: u64 = 1_000_000_000;
 const VIDEO: &[u8] = b"/video-analyses?x=1";
@@ -153,4 +153,17 @@ fn a_table_without_room_for_a_permit_answers_by_policy() {
         }
         drop(held);
     }
+}
+
+#[test]
+fn a_negotiated_policy_needs_no_entry_in_the_plan() {
+    let (limiter, plan) = (limiter(), Plan::default());
+    let policy = Policy::per_minute(2);
+    let admit = |at| {
+        let admission = limiter.admit_policy_at(&plan, b"key", policy, VIDEO, at);
+        admission.unwrap().decision
+    };
+    assert_eq!((admit(NOW).remaining(), admit(NOW).remaining()), (1, 0));
+    assert_eq!(admit(NOW).outcome, Outcome::Limited);
+    assert_eq!(video_in_flight(&limiter), 0);
 }

@@ -54,7 +54,7 @@ class ClosedError(MaveraError, ValueError):
 
 
 class RateLimited(MaveraError):
-    """A request was refused. Nothing was charged."""
+    """A request was refused, for its quota or for what is in flight."""
 
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision)
@@ -62,8 +62,26 @@ class RateLimited(MaveraError):
         """Why, and when to come again."""
 
     def __str__(self) -> str:
-        return self.decision.message
+        decision = self.decision
+        return f"{decision.reason}: retry after {decision.retry_after} seconds"
 
 
-class ConcurrencyLimited(RateLimited):
-    """As many requests of the key are in flight as may be."""
+class ConcurrencyLimited(MaveraError):
+    """As many requests of a key are in flight as may be.
+
+    ``in_flight`` is ``None`` if the region has no room for the key's permits.
+    """
+
+    def __init__(self, endpoint: str, in_flight: int | None, max_in_flight: int):
+        super().__init__(endpoint, in_flight, max_in_flight)
+        self.endpoint = endpoint
+        self.in_flight = in_flight
+        self.max_in_flight = max_in_flight
+
+    def __str__(self) -> str:
+        if self.in_flight is None:
+            return f"no room for another key's permits on {self.endpoint}"
+        return (
+            f"{self.in_flight} requests in flight on {self.endpoint}, "
+            f"of {self.max_in_flight} at most"
+        )
