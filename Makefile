@@ -6,8 +6,10 @@
 #   make install        PREFIX=/usr/local LIBDIR= INCLUDEDIR= DESTDIR=
 #   make uninstall      with the same
 #   make demo           the gateway, with real requests against the contract
+#   make demo-python    FastAPI under gunicorn, and a client that keeps its pace
 #   make test           all tests
 #   make bench          the benchmarks, beside their peers
+#   make bench-python   the same of the Python binding
 #   make verify-long    deeper models, mutants, more cases: about an hour
 #   make header         writes include/mavera_rl.h anew
 
@@ -22,10 +24,12 @@ STAGED := MAVERA_RL_CFLAGS="-I$(STAGE)/include" \
           MAVERA_RL_LIBS="-L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lmavera_rl"
 GATEWAY := $(TARGET)/gateway/mavera-gateway
 VENV    := $(TARGET)/venv
+BINDING := bindings/python
 
-.PHONY: all lib install uninstall stage gateway demo test bench verify-long \
-        header toolchain needs lint test-rust test-models test-freestanding \
-        test-install test-c test-readme test-gateway clean
+.PHONY: all lib install uninstall stage gateway demo demo-python test bench \
+        bench-python verify-long header toolchain needs lint test-rust \
+        test-models test-freestanding test-install test-c test-readme \
+        test-gateway test-python clean
 
 all: lib
 
@@ -56,8 +60,11 @@ demo: gateway
 	@scripts/require.sh curl
 	examples/gateway/demo.sh $(GATEWAY)
 
+demo-python: $(VENV)/mavera
+	$(VENV)/bin/python examples/fastapi_demo.py
+
 test: needs lint test-rust test-models test-freestanding test-install test-c \
-      test-readme test-gateway
+      test-readme test-gateway test-python
 	@echo "make test: all parts passed"
 
 needs: toolchain
@@ -97,17 +104,48 @@ test-c: stage
 test-readme: stage
 	tests/readme/check.sh $(STAGE)
 
-$(VENV)/bin/pytest: tests/gateway/requirements.txt
+# What the tests in Python need. The pins are those of the last good run.
+$(VENV)/tools: $(BINDING)/requirements-test.txt
+	@scripts/require.sh python3 python:venv=python3-venv \
+	    python:ensurepip=python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement $<
 	@touch $@
 
-test-gateway: gateway $(VENV)/bin/pytest
+# The binding, installed as a user installs it.
+$(VENV)/mavera: $(VENV)/tools Cargo.toml Cargo.lock \
+        $(shell find src $(BINDING)/src $(BINDING)/python -type f \
+            ! -name '*.pyc' ! -name '*.so') \
+        $(BINDING)/Cargo.toml $(BINDING)/pyproject.toml $(BINDING)/README.md
+	CARGO_TARGET_DIR=$(TARGET) $(VENV)/bin/pip install --quiet \
+	    --force-reinstall --no-deps ./$(BINDING)
+	@touch $@
+
+test-gateway: gateway $(VENV)/tools
 	MAVERA_GATEWAY=$(GATEWAY) $(VENV)/bin/pytest -q tests/gateway
 	examples/gateway/demo.sh $(GATEWAY)
 
+test-python: toolchain $(VENV)/mavera
+	cd $(BINDING) && $(VENV)/bin/ruff check . ../../examples/*.py \
+	    && $(VENV)/bin/ruff format --check . ../../examples/*.py
+	cd $(BINDING) && $(VENV)/bin/mypy python tests benches ../../examples/*.py
+	cd $(BINDING) && $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python \
+	    python tests benches ../../examples
+	cd $(BINDING) && $(VENV)/bin/pytest -q
+	$(VENV)/bin/python examples/fastapi_demo.py
+
 bench: toolchain
 	$(CARGO) bench --locked --package mavera-rl
+
+$(VENV)/floor: $(VENV)/tools Cargo.lock \
+        $(wildcard $(BINDING)/benches/floor/*.toml \
+            $(BINDING)/benches/floor/src/*.rs)
+	CARGO_TARGET_DIR=$(TARGET) $(VENV)/bin/pip install --quiet \
+	    --force-reinstall --no-deps ./$(BINDING)/benches/floor
+	@touch $@
+
+bench-python: toolchain $(VENV)/mavera $(VENV)/floor
+	$(VENV)/bin/python $(BINDING)/benches/table.py
 
 verify-long: needs
 	LOOM_MAX_PREEMPTIONS=4 scripts/loom.sh

@@ -1,4 +1,5 @@
 import os
+import pathlib
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal, NoReturn, TypeAlias, final
@@ -480,7 +481,7 @@ class Limiter:
     @property
     def plan(self) -> Plan: ...
     @property
-    def path(self) -> str | None: ...
+    def path(self) -> pathlib.Path | None: ...
     @property
     def enabled(self) -> bool: ...
     @property

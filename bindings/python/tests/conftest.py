@@ -1,0 +1,30 @@
+"""What all tests of the package share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mavera_rl import Limiter, ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def limiter(clock: ManualClock) -> Iterator[Limiter]:
+    """Private, and at a time that the test says."""
+    with Limiter(keys=1000, clock=clock) as limiter:
+        yield limiter
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Where a region may be made."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory, "limits")
