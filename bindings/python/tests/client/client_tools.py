@@ -90,10 +90,7 @@ class _Cancelling:
         error: BaseException | None = None
         while True:
             try:
-                if error is None:
-                    waited = steps.send(value)
-                else:
-                    waited = steps.throw(error)
+                waited = steps.throw(error) if error else steps.send(value)
             except StopIteration as end:
                 return end.value
             self.left -= 1
@@ -110,7 +107,9 @@ class _Cancelling:
 
 
 def cancel_at_every_await(
-    scenario: Callable[[], tuple[Coroutine[Any, Any, Any], Callable[[], Awaitable[None]]]],
+    scenario: Callable[
+        [], tuple[Coroutine[Any, Any, Any], Callable[[], Awaitable[None]]]
+    ],
     run_with: Callable[[Coroutine[Any, Any, Any]], Any] = run,
 ) -> int:
     """Cancel a fresh scenario at its 1st, 2nd, … suspension until it completes.
@@ -124,7 +123,7 @@ def cancel_at_every_await(
         while True:
             k += 1
 
-            async def main() -> bool:
+            async def main(k: int = k, late: bool = late) -> bool:
                 victim, check = scenario()
                 wrapped = _Cancelling(victim, k, late)
 

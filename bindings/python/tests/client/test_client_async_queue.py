@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-from client_tools import cancel_at_every_await, run
 
+from client_tools import cancel_at_every_await, run
 from mavera_rl.client import AsyncQueue, QueueTimeout, WrongLoopError
 
 

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
-from client_tools import Clock, cancel_at_every_await, run
 
+from client_tools import Clock, cancel_at_every_await, run
 from mavera_rl import errors
 from mavera_rl.client import (
     AsyncBatcher,
-    BatchError,
     Batcher,
+    BatchError,
     QueueTimeout,
     WrongLoopError,
 )
@@ -25,9 +25,7 @@ class Receiver:
 
     def send(self, messages: list[str]) -> Sequence[str | Exception]:
         self.batches.append(list(messages))
-        return [
-            ValueError(m) if m.startswith("bad") else m.upper() for m in messages
-        ]
+        return [ValueError(m) if m.startswith("bad") else m.upper() for m in messages]
 
     async def asend(self, messages: list[str]) -> Sequence[str | Exception]:
         await asyncio.sleep(1)
@@ -63,9 +61,7 @@ def test_a_full_batch_goes_at_once_and_each_caller_gets_its_answer() -> None:
 
 def test_a_batch_goes_when_it_is_old_enough() -> None:
     clock, receiver = Clock(), Receiver()
-    batcher = Batcher(
-        receiver.send, max_age=5.0, clock=clock, wait=clock.wait
-    )
+    batcher = Batcher(receiver.send, max_age=5.0, clock=clock, wait=clock.wait)
     assert batcher.submit("a") == "A"
     assert clock.now == 1005.0
 
@@ -147,9 +143,7 @@ def test_a_leader_that_leaves_withdraws_its_message_and_hands_on_the_lead() -> N
         else:
             clock.now += seconds
 
-    batcher: Any = Batcher(
-        receiver.send, max_age=50.0, clock=clock, wait=wait
-    )
+    batcher: Any = Batcher(receiver.send, max_age=50.0, clock=clock, wait=wait)
     results: list[object] = []
 
     def lead() -> None:
@@ -174,9 +168,7 @@ def test_close_sends_what_waits_and_refuses_what_comes_later() -> None:
     receiver = Receiver()
     with Batcher(receiver.send, max_age=1000) as batcher:
         results: list[str] = []
-        thread = threading.Thread(
-            target=lambda: results.append(batcher.submit("a"))
-        )
+        thread = threading.Thread(target=lambda: results.append(batcher.submit("a")))
         thread.start()
         end = time.monotonic() + 10
         while batcher._open is None and time.monotonic() < end:

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
+import requests
+import uvicorn
 
-httpx = pytest.importorskip("httpx")
-requests = pytest.importorskip("requests")
-uvicorn = pytest.importorskip("uvicorn")
-
-from mavera_rl.client.httpx import AsyncTransport, Transport  # noqa: E402
-from mavera_rl.client.requests import Adapter  # noqa: E402
+from mavera_rl.client.httpx import AsyncTransport, Transport
+from mavera_rl.client.requests import Adapter
 
 LIMIT, WINDOW, REQUESTS, WORKERS = 10, 1.0, 35, 5
 
@@ -95,10 +94,12 @@ def settled(strict: Strict, key: str, statuses: list[int]) -> None:
 def test_httpx_clients_are_never_refused(server: tuple[str, Strict]) -> None:
     url, strict = server
     transport = Transport(limit=LIMIT, window=WINDOW)
-    with httpx.Client(transport=transport, headers={"X-API-Key": "s"}) as client:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            answers = pool.map(lambda _: client.get(url), range(REQUESTS))
-            settled(strict, "s", [a.status_code for a in answers])
+    with (
+        httpx.Client(transport=transport, headers={"X-API-Key": "s"}) as client,
+        ThreadPoolExecutor(WORKERS) as pool,
+    ):
+        answers = pool.map(lambda _: client.get(url), range(REQUESTS))
+        settled(strict, "s", [a.status_code for a in answers])
 
 
 def test_async_httpx_clients_are_never_refused(
@@ -110,9 +111,7 @@ def test_async_httpx_clients_are_never_refused(
         transport = AsyncTransport(limit=LIMIT, window=WINDOW)
         headers = {"X-API-Key": "a"}
         async with httpx.AsyncClient(transport=transport, headers=headers) as client:
-            answers = await asyncio.gather(
-                *(client.get(url) for _ in range(REQUESTS))
-            )
+            answers = await asyncio.gather(*(client.get(url) for _ in range(REQUESTS)))
         return [answer.status_code for answer in answers]
 
     settled(strict, "a", asyncio.run(main()))

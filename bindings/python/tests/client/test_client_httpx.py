@@ -5,14 +5,13 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
+import httpx
 import pytest
+
 from client_tools import Clock, cancel_at_every_await, run
-
-httpx = pytest.importorskip("httpx")
-
-from mavera_rl import client as manners  # noqa: E402
-from mavera_rl.client import Monitor, Retry  # noqa: E402
-from mavera_rl.client.httpx import (  # noqa: E402
+from mavera_rl import client as manners
+from mavera_rl.client import Monitor, Retry
+from mavera_rl.client.httpx import (
     AsyncTransport,
     GaveUp,
     Transport,
@@ -39,16 +38,19 @@ class Script(httpx.BaseTransport, httpx.AsyncBaseTransport):
             step = step()
         if isinstance(step, BaseException):
             raise step
+        assert isinstance(step, httpx.Response)
         return step
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         step = self.steps[0]
         if not isinstance(step, httpx.ConnectError):
+            assert isinstance(request.stream, httpx.SyncByteStream)
             self.bodies.append(b"".join(request.stream))
         return self.step(request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(1)
+        assert isinstance(request.stream, httpx.AsyncByteStream)
         self.bodies.append(b"".join([part async for part in request.stream]))
         return self.step(request)
 
@@ -78,7 +80,9 @@ class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
         await asyncio.sleep(1)
 
 
-def reply(status: int = 200, body: Body | None = None, **headers: str) -> httpx.Response:
+def reply(
+    status: int = 200, body: Body | None = None, **headers: str
+) -> httpx.Response:
     return httpx.Response(
         status,
         headers={k.replace("_", "-"): v for k, v in headers.items()},
@@ -126,8 +130,7 @@ def test_a_wait_beyond_max_total_is_refused_at_once() -> None:
     assert gave_up.response is not None and gave_up.response.text == "hello"
     assert isinstance(gave_up, (httpx.TransportError, manners.GaveUp))
     assert str(gave_up) == (
-        "gave up after 1 attempt in 0.000 s (Retry-After 121 s): "
-        "the cap is max_total"
+        "gave up after 1 attempt in 0.000 s (Retry-After 121 s): the cap is max_total"
     )
     assert rig.in_flight() == 0
 
@@ -344,9 +347,7 @@ def test_the_servers_limit_is_kept_without_any_configured() -> None:
 
 def test_the_monitor_learns_the_quota() -> None:
     monitor = Monitor(threshold=10)
-    rig = Rig(
-        reply(x_ratelimit_limit="60", x_ratelimit_remaining="3"), monitor=monitor
-    )
+    rig = Rig(reply(x_ratelimit_limit="60", x_ratelimit_remaining="3"), monitor=monitor)
     rig.client.get(URL)
     assert (monitor.limit, monitor.remaining) == (60, 3)
 

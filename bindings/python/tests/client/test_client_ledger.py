@@ -3,11 +3,13 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mavera_rl import errors
 from mavera_rl.client import Ledger, Quota
@@ -41,7 +43,7 @@ class Server:
 def simulate(
     limit: int,
     trips: list[tuple[int, int, int]],
-    foreign: list[int] = [],
+    foreign: Sequence[int] = (),
     **options: Any,
 ) -> tuple[Server, Ledger, float]:
     """Send one request per trip (to admission, to stamp, to answer)."""

@@ -9,13 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import requests
+
 from client_tools import Clock
-
-requests = pytest.importorskip("requests")
-
-from mavera_rl import client as manners  # noqa: E402
-from mavera_rl.client import Retry  # noqa: E402
-from mavera_rl.client.requests import Adapter, GaveUp, default_key  # noqa: E402
+from mavera_rl import client as manners
+from mavera_rl.client import Retry
+from mavera_rl.client.requests import Adapter, GaveUp, default_key
 
 Reply = tuple[int, dict[str, str], bytes]
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mavera_rl import errors
 from mavera_rl.client import Failure, Retry
@@ -90,9 +91,7 @@ def test_only_what_does_no_harm_is_repeated(
 
 
 def test_a_single_attempt_passes_everything_on() -> None:
-    assert not Retry(attempts=1).may_repeat(
-        Failure.UNSENT, safe=True, replayable=True
-    )
+    assert not Retry(attempts=1).may_repeat(Failure.UNSENT, safe=True, replayable=True)
 
 
 def test_methods_and_the_idempotency_key_make_a_request_idempotent() -> None:

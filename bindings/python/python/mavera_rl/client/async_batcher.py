@@ -131,8 +131,7 @@ class AsyncBatcher(Generic[M, R]):
     async def _deliver(self, batch: Batch[M, R]) -> None:
         entries = batch.entries
         outcomes: Sequence[R | Exception] = [
-            BatchError("the sender of the batch was interrupted")
-            for _ in entries
+            BatchError("the sender of the batch was interrupted") for _ in entries
         ]
         try:
             outcomes = answers_of(
@@ -142,7 +141,7 @@ class AsyncBatcher(Generic[M, R]):
         except Exception as error:
             outcomes = [error] * len(entries)
         finally:
-            for entry, outcome in zip(entries, outcomes):
+            for entry, outcome in zip(entries, outcomes, strict=True):
                 self._settle(entry, outcome)
 
     def _settle(self, entry: Entry[M, R], outcome: R | Exception) -> None:

@@ -55,9 +55,7 @@ class Turn:
         self._slot: Slot | None = None
 
     async def _take(self) -> Slot:
-        ticket = await self._queue._take(
-            self._timeout, self._patience, self._front
-        )
+        ticket = await self._queue._take(self._timeout, self._patience, self._front)
         return Slot(self._queue, ticket)
 
     def __await__(self) -> Generator[object, None, Slot]:
@@ -97,9 +95,7 @@ class AsyncQueue:
         monitor: Monitor | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._ledger = Ledger(
-            limit, window, max_in_flight=max_in_flight, margin=margin
-        )
+        self._ledger = Ledger(limit, window, max_in_flight=max_in_flight, margin=margin)
         self.monitor = Monitor() if monitor is None else monitor
         """What the server last told."""
         self._wall = wall
@@ -175,9 +171,9 @@ class AsyncQueue:
             return await future
         except BaseException:
             # The turn may have come in the same pass as the cancellation.
-            if future.done() and not future.cancelled():
-                if future.exception() is None:
-                    self._ledger.cancel(future.result())
+            came = future.done() and not future.cancelled()
+            if came and future.exception() is None:
+                self._ledger.cancel(future.result())
             raise
         finally:
             if expiry is not None:

@@ -66,9 +66,7 @@ class Rules(Generic[M]):
 
     def __post_init__(self) -> None:
         if self.max_count < 1:
-            raise InvalidOptionError(
-                f"max_count must be >= 1: {self.max_count}"
-            )
+            raise InvalidOptionError(f"max_count must be >= 1: {self.max_count}")
         if self.max_size is not None and self.max_size < 1:
             raise InvalidOptionError(f"max_size must be >= 1: {self.max_size}")
         if not 0 <= self.max_age < math.inf:
@@ -93,12 +91,8 @@ class Rules(Generic[M]):
         )
 
 
-def answers_of(
-    answers: Sequence[R | Exception], count: int
-) -> Sequence[R | Exception]:
+def answers_of(answers: Sequence[R | Exception], count: int) -> Sequence[R | Exception]:
     """The answers, or ``BatchError`` if there are not ``count`` of them."""
     if len(answers) != count:
-        raise BatchError(
-            f"send returned {len(answers)} answers to {count} messages"
-        )
+        raise BatchError(f"send returned {len(answers)} answers to {count} messages")
     return answers

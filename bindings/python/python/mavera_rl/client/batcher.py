@@ -61,9 +61,7 @@ class Batcher(Generic[M, R]):
         max_age: float = 0.05,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[
-            [threading.Condition, float | None], object
-        ] = wait_on,
+        wait: Callable[[threading.Condition, float | None], object] = wait_on,
     ) -> None:
         self._rules = Rules(max_count, max_size, size, max_age)
         self._send = send
@@ -182,8 +180,7 @@ class Batcher(Generic[M, R]):
     def _deliver(self, shared: _Shared[M, R]) -> None:
         entries = shared.batch.entries
         outcomes: Sequence[R | Exception] = [
-            BatchError("the sender of the batch was interrupted")
-            for _ in entries
+            BatchError("the sender of the batch was interrupted") for _ in entries
         ]
         try:
             outcomes = answers_of(
@@ -193,7 +190,7 @@ class Batcher(Generic[M, R]):
             outcomes = [error] * len(entries)
         finally:
             with self._lock:
-                for entry, outcome in zip(entries, outcomes):
+                for entry, outcome in zip(entries, outcomes, strict=True):
                     entry.settle(outcome)
                 shared.changed.notify_all()
                 self._ended()

@@ -34,8 +34,7 @@ class GaveUp(MaveraError):
         )
         tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
         super().__init__(
-            f"gave up after {tries} in {elapsed:.3f} s ({asked}): "
-            f"the cap is {cap}"
+            f"gave up after {tries} in {elapsed:.3f} s ({asked}): the cap is {cap}"
         )
         self.attempts = attempts
         """How often the request was sent."""

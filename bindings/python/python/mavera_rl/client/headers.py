@@ -83,9 +83,7 @@ class Quota:
     """Length of the window in seconds, > 0 to ``LONGEST``."""
 
 
-def parse_retry_after(
-    headers: Mapping[str, str], now: float
-) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait before the next try, or None.
 
     ``now`` is Unix seconds. A date counts from the response's own ``Date``
@@ -122,8 +120,7 @@ def parse_quota(headers: Mapping[str, str], now: float) -> Quota:
 
 
 _FAMILIES = tuple(
-    (f"{prefix}limit{suffix}", f"{prefix}remaining{suffix}",
-     f"{prefix}reset{suffix}")
+    (f"{prefix}limit{suffix}", f"{prefix}remaining{suffix}", f"{prefix}reset{suffix}")
     for prefix, suffix in (
         ("ratelimit-", ""),
         ("x-ratelimit-", ""),
@@ -136,9 +133,9 @@ _FAMILIES = tuple(
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     known: dict[str, str] = {}
     for name, value in headers.items():
-        if isinstance(name, str) and isinstance(value, str):
-            if len(value) <= fields.LONGEST_HEADER:
-                known[name.lower()] = value.strip()
+        strings = isinstance(name, str) and isinstance(value, str)
+        if strings and len(value) <= fields.LONGEST_HEADER:
+            known[name.lower()] = value.strip()
     return known
 
 
@@ -166,9 +163,7 @@ def _structured(known: dict[str, str], wall: float) -> Quota:
             _count(_value(members.get("limit"))),
             _count(_value(members.get("remaining"))),
             _reset(_value(members.get("reset")), wall),
-            _window(members["limit"].params.get("w"))
-            if "limit" in members
-            else None,
+            _window(members["limit"].params.get("w")) if "limit" in members else None,
         )
         return _fill(quota, _old_policy(policies, quota.limit))
 
@@ -197,9 +192,7 @@ def _tightness(quota: Quota) -> tuple[int, float]:
     return (quota.remaining or 0, -(quota.reset_after or 0.0))
 
 
-def _separate(
-    known: dict[str, str], names: tuple[str, str, str], wall: float
-) -> Quota:
+def _separate(known: dict[str, str], names: tuple[str, str, str], wall: float) -> Quota:
     limits = fields.parse(known.get(names[0], ""))
     limit = _count(limits[0].key) if limits else None
     policies = limits[1:] + fields.parse(known.get("ratelimit-policy", ""))

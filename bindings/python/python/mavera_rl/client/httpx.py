@@ -31,7 +31,8 @@ except ImportError as error:
         'mavera_rl.client.httpx needs httpx: pip install "mavera-rl[httpx]"'
     ) from error
 
-from . import errors, httpx_bodies as bodies
+from . import errors
+from . import httpx_bodies as bodies
 from .async_queue import AsyncQueue
 from .errors import Cap, QueueTimeout
 from .keyed import Keyed
@@ -82,9 +83,7 @@ class _Common:
         self._key = key
         self._max_wait = max_wait
 
-    def _repeats(
-        self, tries: Tries, request: httpx.Request, failure: Failure
-    ) -> bool:
+    def _repeats(self, tries: Tries, request: httpx.Request, failure: Failure) -> bool:
         own = request.extensions.get("mavera_rl")
         declared = self._retry.safe
         safe = (
@@ -92,9 +91,7 @@ class _Common:
             or (isinstance(own, dict) and own.get("safe") is True)
             or (declared is not None and declared(request))
         )
-        return tries.repeats(
-            failure, safe=safe, replayable=bodies.in_memory(request)
-        )
+        return tries.repeats(failure, safe=safe, replayable=bodies.in_memory(request))
 
     def _give_up(self, tries: Tries, cap: Cap, now: float) -> GaveUp:
         gave_up = GaveUp(
@@ -142,9 +139,7 @@ class Transport(_Common, httpx.BaseTransport):
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
-        wait: Callable[
-            [threading.Condition, float | None], object
-        ] = wait_on,
+        wait: Callable[[threading.Condition, float | None], object] = wait_on,
     ) -> None:
         super().__init__(retry, key, max_wait)
 
@@ -220,9 +215,7 @@ class Transport(_Common, httpx.BaseTransport):
         try:
             answer = slot.answered(response.headers, response.status_code)
             tries.retry_after = answer.retry_after
-            failure = self._retry.failure(
-                response.status_code, answer.retry_after
-            )
+            failure = self._retry.failure(response.status_code, answer.retry_after)
             if failure is None or not self._repeats(tries, request, failure):
                 return bodies.watched(response, slot)
             tries.response = bodies.settled(response, request)
@@ -286,17 +279,13 @@ class AsyncTransport(_Common, httpx.AsyncBaseTransport):
 
         make(None)
         self._queues = Keyed(make)
-        self._wrapped = (
-            httpx.AsyncHTTPTransport() if wrapped is None else wrapped
-        )
+        self._wrapped = httpx.AsyncHTTPTransport() if wrapped is None else wrapped
 
     def queue(self, request: httpx.Request) -> AsyncQueue | None:
         """The queue of a request's key, if there is one. For a look at it."""
         return self._queues.get(self._key(request))
 
-    async def handle_async_request(
-        self, request: httpx.Request
-    ) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request when its turn comes."""
         clock = asyncio.get_running_loop().time
         with self._queues.lease(self._key(request)) as queue:
@@ -348,9 +337,7 @@ class AsyncTransport(_Common, httpx.AsyncBaseTransport):
         try:
             answer = slot.answered(response.headers, response.status_code)
             tries.retry_after = answer.retry_after
-            failure = self._retry.failure(
-                response.status_code, answer.retry_after
-            )
+            failure = self._retry.failure(response.status_code, answer.retry_after)
             if failure is None or not self._repeats(tries, request, failure):
                 return bodies.async_watched(response, slot)
             tries.response = await bodies.async_settled(response, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import cast
 
@@ -50,9 +51,7 @@ def watched(response: httpx.Response, slot: Slot) -> httpx.Response:
         # Its body is in memory already; nobody will close it again.
         slot.close()
     else:
-        response.stream = _Stream(
-            cast(httpx.SyncByteStream, response.stream), slot
-        )
+        response.stream = _Stream(cast(httpx.SyncByteStream, response.stream), slot)
     return response
 
 
@@ -67,9 +66,7 @@ def async_watched(response: httpx.Response, slot: Slot) -> httpx.Response:
     return response
 
 
-def settled(
-    response: httpx.Response, request: httpx.Request
-) -> httpx.Response:
+def settled(response: httpx.Response, request: httpx.Request) -> httpx.Response:
     """The response with a short body read, and its connection free."""
     body = bytearray()
     if not response.is_closed:
@@ -118,17 +115,14 @@ def _kept(
         request=request,
         extensions=response.extensions,
     )
-    try:
+    with contextlib.suppress(httpx.DecodingError):
         kept.read()
-    except httpx.DecodingError:
-        pass
     return kept
 
 
 def in_memory(request: httpx.Request) -> bool:
     """Whether the body can be sent again."""
     try:
-        request.content
+        return request.content is not None
     except httpx.RequestNotRead:
         return isinstance(request.stream, httpx.ByteStream)
-    return True

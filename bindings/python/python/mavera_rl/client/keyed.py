@@ -40,9 +40,7 @@ class Keyed(Generic[Q]):
     Thread-safe.
     """
 
-    def __init__(
-        self, make: Callable[[Hashable], Q], most: int = MOST_KEYS
-    ) -> None:
+    def __init__(self, make: Callable[[Hashable], Q], most: int = MOST_KEYS) -> None:
         self._make = make
         self._most = most
         self._lock = threading.Lock()

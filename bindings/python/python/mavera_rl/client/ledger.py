@@ -79,9 +79,7 @@ class Ledger:
         if not 0 < window < float("inf"):
             raise InvalidOptionError(f"window must be > 0: {window}")
         if max_in_flight is not None and max_in_flight < 1:
-            raise InvalidOptionError(
-                f"max_in_flight must be >= 1: {max_in_flight}"
-            )
+            raise InvalidOptionError(f"max_in_flight must be >= 1: {max_in_flight}")
         if not 0 <= margin < float("inf"):
             raise InvalidOptionError(f"margin must be >= 0: {margin}")
         self._limit = limit
@@ -147,10 +145,7 @@ class Ledger:
         None: not before an open request is answered or released.
         """
         now = self._expire(now)
-        if (
-            self._max_in_flight is not None
-            and len(self._held) >= self._max_in_flight
-        ):
+        if self._max_in_flight is not None and len(self._held) >= self._max_in_flight:
             return None
         base = max(now, self._not_before, self._closed_until)
         if self._limit is None:
@@ -271,9 +266,7 @@ class Ledger:
         while self._past and self._ends(self._past[0]) <= oldest:
             self._past.popleft()
 
-    def _apply(
-        self, ticket: int, begun: float, now: float, quota: Quota
-    ) -> None:
+    def _apply(self, ticket: int, begun: float, now: float, quota: Quota) -> None:
         if quota.window:
             self._window = quota.window
         if quota.limit:

@@ -27,9 +27,7 @@ class Answer:
     """Seconds for which all requests of the key stop, or None."""
 
 
-def read_answer(
-    headers: Mapping[str, str], status: int, now: float
-) -> Answer:
+def read_answer(headers: Mapping[str, str], status: int, now: float) -> Answer:
     """Read a response. ``now`` is Unix seconds. Never raises on junk."""
     after = parse_retry_after(headers, now)
     return Answer(

@@ -61,9 +61,7 @@ class Queue:
         wall: Callable[[], float] = time.time,
         wait: Callable[[threading.Condition, float | None], object] = wait_on,
     ) -> None:
-        self._ledger = Ledger(
-            limit, window, max_in_flight=max_in_flight, margin=margin
-        )
+        self._ledger = Ledger(limit, window, max_in_flight=max_in_flight, margin=margin)
         self.monitor = Monitor() if monitor is None else monitor
         """What the server last told."""
         self._clock = clock
@@ -138,9 +136,7 @@ class Queue:
             ready = ledger.ready_at(now)
             if head and ready is not None and ready <= now:
                 return ledger.begin(now)
-            check_patience(
-                ledger, now, ready, waiter.deadline, waiter.patience
-            )
+            check_patience(ledger, now, ready, waiter.deadline, waiter.patience)
             until = waiter.deadline
             if head and ready is not None:
                 until = ready if until is None else min(ready, until)
@@ -154,9 +150,7 @@ class Queue:
         answer = read_answer(headers, status, wall)
         with self._lock:
             now = self._clock()
-            self._ledger.finish(
-                ticket, now, answer.quota, refused=answer.refused
-            )
+            self._ledger.finish(ticket, now, answer.quota, refused=answer.refused)
             if answer.pause is not None:
                 self._ledger.pause(now + answer.pause)
                 self._wake_all()
@@ -209,6 +203,4 @@ def check_patience(
     if ready is not None and ledger.unanswered == 0:
         settled = max(settled, ready)
     if settled > deadline:
-        raise QueueTimeout(
-            f"the turn comes in {settled - now:.3f} s at the earliest"
-        )
+        raise QueueTimeout(f"the turn comes in {settled - now:.3f} s at the earliest")

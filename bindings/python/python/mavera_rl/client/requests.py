@@ -24,8 +24,7 @@ try:
     import requests
 except ImportError as error:
     raise ImportError(
-        "mavera_rl.client.requests needs requests: "
-        'pip install "mavera-rl[requests]"'
+        'mavera_rl.client.requests needs requests: pip install "mavera-rl[requests]"'
     ) from error
 
 from requests.adapters import HTTPAdapter
@@ -110,9 +109,7 @@ class Adapter(HTTPAdapter):
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
-        wait: Callable[
-            [threading.Condition, float | None], object
-        ] = wait_on,
+        wait: Callable[[threading.Condition, float | None], object] = wait_on,
     ) -> None:
         super().__init__(**(adapter or {}))
 
@@ -214,9 +211,7 @@ class Adapter(HTTPAdapter):
         try:
             answer = slot.answered(response.headers, response.status_code)
             tries.retry_after = answer.retry_after
-            found = self._retry.failure(
-                response.status_code, answer.retry_after
-            )
+            found = self._retry.failure(response.status_code, answer.retry_after)
             if found is None or not self._repeats(tries, request, found):
                 _watch(response, slot)
                 return response
@@ -239,9 +234,7 @@ class Adapter(HTTPAdapter):
         safe = is_idempotent(request.method or "", request.headers) or (
             declared is not None and declared(request)
         )
-        return tries.repeats(
-            failure, safe=safe, replayable=_replayable(request)
-        )
+        return tries.repeats(failure, safe=safe, replayable=_replayable(request))
 
     def _give_up(
         self, tries: Tries, cap: Cap, request: requests.PreparedRequest
@@ -322,5 +315,5 @@ def _settle(response: requests.Response) -> None:
         body = b""
     finally:
         response.close()
-    setattr(response, "_content", body)
-    setattr(response, "_content_consumed", True)
+    response._content = body
+    response._content_consumed = True

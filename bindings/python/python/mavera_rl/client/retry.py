@@ -92,9 +92,7 @@ class Retry:
             if not ok:
                 raise InvalidOptionError(rule)
 
-    def failure(
-        self, status: int, retry_after: float | None
-    ) -> Failure | None:
+    def failure(self, status: int, retry_after: float | None) -> Failure | None:
         """What a status means; None if the response is the answer."""
         if status not in self.statuses:
             return None
@@ -104,9 +102,7 @@ class Retry:
             return None
         return Failure.UNCERTAIN
 
-    def may_repeat(
-        self, failure: Failure, *, safe: bool, replayable: bool
-    ) -> bool:
+    def may_repeat(self, failure: Failure, *, safe: bool, replayable: bool) -> bool:
         """Whether the request may be sent again at all.
 
         ``safe``: repeating does no harm. ``replayable``: its body can be read
@@ -130,9 +126,7 @@ class Retry:
         wait = max(retry_after or 0.0, min(self.max_backoff, own))
         return wait * (1.0 + self.jitter * self.random())
 
-    def cap(
-        self, attempt: int, elapsed: float, wait: float
-    ) -> Cap | None:
+    def cap(self, attempt: int, elapsed: float, wait: float) -> Cap | None:
         """The cap that forbids another try after ``wait`` seconds, if any."""
         if attempt >= self.attempts:
             return "attempts"

@@ -51,9 +51,7 @@ class Tries:
         self.response = None
         self.error = None
 
-    def repeats(
-        self, failure: Failure, *, safe: bool, replayable: bool
-    ) -> bool:
+    def repeats(self, failure: Failure, *, safe: bool, replayable: bool) -> bool:
         """Whether a failure is ours to handle, or to be passed on."""
         return self.retry.may_repeat(failure, safe=safe, replayable=replayable)
 
