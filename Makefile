@@ -130,7 +130,7 @@ test-python: toolchain $(VENV)/mavera
 	    && $(VENV)/bin/ruff format --check . ../../examples/*.py
 	cd $(BINDING) && $(VENV)/bin/mypy python tests benches ../../examples/*.py
 	cd $(BINDING) && $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python \
-	    python tests benches ../../examples
+	    python ../../examples
 	cd $(BINDING) && $(VENV)/bin/pytest -q
 	$(VENV)/bin/python examples/fastapi_demo.py
 
@@ -153,6 +153,7 @@ verify-long: needs
 	PROPTEST_CASES=20000 MAVERA_TORTURE_SECONDS=60 $(CARGO) test --release \
 	    --locked --package mavera-rl
 	tests/compare/limit_conn.sh
+	$(BINDING)/tests/every_python.sh
 
 header: toolchain
 	MAVERA_RL_BLESS=1 $(CARGO) test --locked --package mavera-rl --test header
