@@ -117,6 +117,11 @@ impl Plan {
         }
     }
 
+    /// Whether the plan lists any keys itself.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Gives a tier other numbers, for all checks from now on. What its keys
     /// have spent is kept, unless the window's length changes: a key under two
     /// lengths is two records.

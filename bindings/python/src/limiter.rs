@@ -89,10 +89,13 @@ impl Limiter {
                 match (plan.inner.key_policy(key), &self.tier) {
                     (Some(policy), _) => Ok(policy),
                     (None, Some(tier)) => plan.tier_policy(py, tier),
+                    (None, None) if plan.inner.has_keys() => {
+                        Err(Kind::UnknownKey.says(py, "the plan does not list this key"))
+                    }
                     (None, None) => Err(Kind::Tier.says(
                         py,
-                        "the plan does not list this key: give tier or limit here, \
-                         or a tier for all others to Limiter",
+                        "the plan lists no keys: give tier or limit here, \
+                         or a tier for all keys to Limiter",
                     )),
                 }
             }

@@ -20,6 +20,7 @@ from mavera_rl import (
     Plan,
     PlanError,
     RegionError,
+    UnknownKeyError,
 )
 
 
@@ -191,6 +192,13 @@ def test_a_plan_from_a_file(plan: Path) -> None:
     assert limiter.check("known").window == 7200
     assert limiter.check("big").limit == 5000
     assert limiter.check("unknown").limit == 2
+
+
+def test_a_key_that_a_plan_does_not_list_is_told_apart(plan: Path) -> None:
+    limiter = Limiter(keys=10, plan=plan)
+    with pytest.raises(UnknownKeyError, match="does not list this key"):
+        limiter.check("unknown")
+    assert limiter.check("unknown", "free")
 
 
 def test_a_plan_that_is_wrong_names_the_line(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from .errors import (
     PlanError,
     RateLimited,
     RegionError,
+    UnknownKeyError,
     UnknownTierError,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "RateLimited",
     "RegionError",
     "Stats",
+    "UnknownKeyError",
     "UnknownTierError",
     "__version__",
 ]

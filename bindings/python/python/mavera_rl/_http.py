@@ -18,6 +18,12 @@ NO_KEY = (
 )
 """The body of the 401 that a request without an API key gets."""
 
+INVALID_KEY = (
+    b'{"error":{"message":"Invalid API key.","type":"authentication_error",'
+    b'"code":"invalid_api_key","param":null}}'
+)
+"""The same of one whose key is none of the plan's."""
+
 _SCHEME = "bearer "
 
 

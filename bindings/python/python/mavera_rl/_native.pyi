@@ -388,7 +388,8 @@ class Limiter:
         cost: 1 if not given; 0 charges nothing, as :meth:`peek`.
 
         A refusal is an answer, not an error. Raises
-        :class:`InvalidKeyError`, :class:`UnknownTierError`,
+        :class:`InvalidKeyError`, :class:`UnknownTierError` (with neither tier
+        nor limit, and a plan that lists keys: :class:`UnknownKeyError`),
         :class:`InvalidOptionError` (``cost`` above the limit, a window longer
         than the region's longest), :class:`ClosedError`.
         """

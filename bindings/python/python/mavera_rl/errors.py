@@ -21,6 +21,7 @@ __all__ = [
     "PlanError",
     "RateLimited",
     "RegionError",
+    "UnknownKeyError",
     "UnknownTierError",
 ]
 
@@ -38,7 +39,11 @@ class InvalidKeyError(MaveraError, ValueError):
 
 
 class UnknownTierError(MaveraError, LookupError):
-    """The plan has no such tier, key or endpoint."""
+    """The plan has no such tier or endpoint, or none was said for a key."""
+
+
+class UnknownKeyError(UnknownTierError):
+    """The plan lists the keys that may call, and this is none of them."""
 
 
 class PlanError(MaveraError, ValueError):
