@@ -60,19 +60,26 @@ _REPLACED: dict[_http.Flavour | None, frozenset[bytes]] = {
 }
 _RETRY_AFTER = b"retry-after"
 
-_STARTS = frozenset(
-    ("http.response.start", "websocket.accept", "websocket.http.response.start")
-)
+# Not part of a field's value (RFC 9110, 5.5), though not every server takes it
+# away.
+_SPACE = b" \t"
+
+_OTHER_STARTS = frozenset(("websocket.accept", "websocket.http.response.start"))
+
+# The messages that may be the last of a response, with the flag by which they
+# say that they are not.
+_LAST = {
+    "http.response.body": "more_body",
+    "http.response.pathsend": "",
+    "http.response.zerocopysend": "more_body",
+    "websocket.http.response.body": "more_body",
+    "websocket.close": "",
+}
+_LAST_TRAILERS = {"http.response.trailers": "more_trailers"}
 
 # RFC 6455, 7.4.1 and IANA's registry: policy violation, try again later.
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
-
-
-def _strip(value: bytes) -> bytes:
-    # Not part of a field's value (RFC 9110, 5.5), though not every server
-    # takes it away.
-    return value.strip(b" \t")
 
 
 def _text(value: bytes) -> str:
@@ -88,7 +95,7 @@ def _find_api_key(headers: _RawHeaders) -> bytes | None:
     authorization: bytes | None = None
     for name, value in headers:
         if name == b"x-api-key":
-            key = _strip(value)
+            key = value.strip(_SPACE)
             if key:
                 return key
         elif name == b"authorization" and authorization is None:
@@ -118,7 +125,7 @@ class _Header:
         wanted = self._name
         for name, value in headers:
             if name == wanted:
-                return _strip(value) or None
+                return value.strip(_SPACE) or None
         return None
 
     def __call__(self, connection: Mapping[str, Any], key: object = None) -> str | None:
@@ -261,6 +268,37 @@ def response_headers(
     return [pair for pair in decision.raw_headers() if pair[0] == _RETRY_AFTER]
 
 
+def _with_headers(
+    message: Message, decision: Decision, flavour: _http.Flavour | None
+) -> Message:
+    replaced = _REPLACED[flavour]
+    if not decision.allowed:
+        replaced |= {_RETRY_AFTER}
+    # Copies: message and list may be constants of the application's.
+    headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
+    for name, _ in headers:
+        if name.lower() in replaced:
+            headers = [pair for pair in headers if pair[0].lower() not in replaced]
+            break
+    headers += response_headers(decision, flavour)
+    message = dict(message)
+    message["headers"] = headers
+    return message
+
+
+def _adding_headers(
+    send: Send, decision: Decision, flavour: _http.Flavour | None
+) -> Send:
+    # A closure is made and called faster than an object.
+    def adding(message: Message) -> Awaitable[None]:
+        kind: str = message["type"]
+        if kind == "http.response.start" or kind in _OTHER_STARTS:
+            message = _with_headers(message, decision, flavour)
+        return send(message)
+
+    return adding
+
+
 class Exchange:
     """The two ways of a connection: adds headers, gives the permits back.
 
@@ -270,17 +308,22 @@ class Exchange:
     the application is done, however it ended.
     """
 
-    __slots__ = ("_flavour", "_permits", "_receive", "_send", "_trailers", "decision")
+    __slots__ = ("_flavour", "_last", "_permits", "_receive", "_send", "decision")
 
     def __init__(
-        self, receive: Receive, send: Send, flavour: _http.Flavour | None
+        self,
+        receive: Receive,
+        send: Send,
+        flavour: _http.Flavour | None,
+        decision: Decision | None = None,
+        *permits: Permit,
     ) -> None:
         self._receive = receive
         self._send = send
         self._flavour: _http.Flavour | None = flavour
-        self._permits: tuple[Permit, ...] = ()
-        self._trailers = False
-        self.decision: Decision | None = None
+        self._permits = permits
+        self._last = _LAST
+        self.decision = decision
         """The one that the headers tell of."""
 
     def hold(self, permit: Permit) -> None:
@@ -301,48 +344,18 @@ class Exchange:
 
     # Not async, which would cost a coroutine for every message.
     def send(self, message: Message) -> Awaitable[None]:
-        if message["type"] in _STARTS:
-            self._trailers = message.get("trailers", False)
-            return self._send(self._with_headers(message))
-        if self._permits and self._ends(message):
-            return self._send_last(message)
-        return self._send(message)
-
-    def _with_headers(self, message: Message) -> Message:
-        decision = self.decision
-        if decision is None:
-            return message
-        ours = response_headers(decision, self._flavour)
-        replaced = _REPLACED[self._flavour]
-        if not decision.allowed:
-            replaced |= {_RETRY_AFTER}
-        theirs: _RawHeaders = message.get("headers", ())
-        # A copy: the message and its list may be the application's constants.
-        return {
-            **message,
-            "headers": [
-                *[pair for pair in theirs if pair[0].lower() not in replaced],
-                *ours,
-            ],
-        }
-
-    def _ends(self, message: Message) -> bool:
         kind: str = message["type"]
-        if kind == "websocket.close":
-            return True
-        if kind == "http.response.trailers":
-            return not message.get("more_trailers", False)
-        return (
-            kind
-            in (
-                "http.response.body",
-                "http.response.pathsend",
-                "http.response.zerocopysend",
-                "websocket.http.response.body",
-            )
-            and not message.get("more_body", False)
-            and not self._trailers
-        )
+        if kind == "http.response.start" or kind in _OTHER_STARTS:
+            if message.get("trailers", False):
+                self._last = _LAST_TRAILERS
+            if self.decision is not None:
+                message = _with_headers(message, self.decision, self._flavour)
+            return self._send(message)
+        if self._permits:
+            more = self._last.get(kind)
+            if more is not None and not message.get(more, False):
+                return self._send_last(message)
+        return self._send(message)
 
     async def _send_last(self, message: Message) -> None:
         try:
@@ -485,13 +498,16 @@ class RateLimitMiddleware:
             await self._refused(decision, scope, receive, send)
             return
         scope[DECISION] = decision
-        exchange = Exchange(receive, send, self._flavour)
-        exchange.decision = decision
         permit = admission.permit
         if permit is None:
-            await self.app(scope, receive, exchange.send)
+            if self._flavour is None:
+                await self.app(scope, receive, send)
+                return
+            await self.app(
+                scope, receive, _adding_headers(send, decision, self._flavour)
+            )
             return
-        exchange.hold(permit)
+        exchange = Exchange(receive, send, self._flavour, decision, permit)
         try:
             await self.app(scope, exchange.receive, exchange.send)
         finally:
