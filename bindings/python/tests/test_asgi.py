@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import random
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Literal
 
 import httpx
@@ -66,7 +66,7 @@ def websocket(path: str = "/", *headers: tuple[bytes, bytes], **more: Any) -> Sc
     return {**http(path, *headers), "type": "websocket", "extensions": {}, **more}
 
 
-DENIAL = {"extensions": {"websocket.http.response": {}}}
+DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 class Server:
@@ -721,7 +721,9 @@ def _get(app: Any, *paths: str, **headers: str) -> list[httpx.Response]:
     async def get() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://test", headers=headers or {"X-API-Key": "k"}
+            transport=transport,
+            base_url="http://test",
+            headers=headers or {"X-API-Key": "k"},
         ) as client:
             return [await client.get(path) for path in paths]
 
@@ -738,7 +740,7 @@ def test_starlette_streams_and_runs_its_background_task_without_the_permit() -> 
     async def chat(request: Request) -> Response:
         note("route")
 
-        async def parts() -> Any:
+        async def parts() -> AsyncIterator[bytes]:
             note("stream")
             yield b"a"
             yield b"b"
