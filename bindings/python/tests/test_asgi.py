@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 
 from mavera_rl import Decision, Limiter, ManualClock, UnknownTierError
 from mavera_rl.asgi import (
+    Exchange,
     RateLimitMiddleware,
     api_key,
     client_address,
@@ -201,10 +202,18 @@ def test_the_applications_retry_after_stays_without_a_flavour() -> None:
 
 
 def test_the_applications_messages_are_not_changed() -> None:
-    start = {**START, "headers": list(START["headers"])}
+    theirs = [(b"content-type", b"text/plain")]
+    start: Message = {"type": "http.response.start", "status": 200, "headers": theirs}
     for path in ("/", CHAT):
         Server().run(RateLimitMiddleware(sending(start, BODY), limiter()), http(path))
-        assert start == START
+        assert start["headers"] is theirs
+        assert theirs == [(b"content-type", b"text/plain")]
+
+
+def test_a_header_is_replaced_in_whatever_case_it_is_written() -> None:
+    start = {**START, "headers": [(b"X-RateLimit-Limit", b"1")]}
+    headers = Server().run(RateLimitMiddleware(sending(start), limiter()), http())
+    assert b"X-RateLimit-Limit" not in headers.headers
 
 
 def test_a_start_without_headers_gets_them() -> None:
@@ -287,6 +296,7 @@ def test_a_request_without_a_key_passes_if_it_may(scope: Scope) -> None:
         ([(b"authorization", b"Bearer b"), (b"x-api-key", b"a")], "a"),
         ([(b"x-api-key", b"a"), (b"authorization", b"Bearer b")], "a"),
         ([(b"x-api-key", b"a"), (b"x-api-key", b"b")], "a"),
+        ([(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")], "a"),
         ([(b"x-api-key", b""), (b"authorization", b"Bearer a")], "a"),
         ([(b"authorization", b"Basic a")], None),
         ([(b"authorization", b"Bearer ")], None),
@@ -591,14 +601,40 @@ def test_a_permit_is_released_when_the_application_hears_of_the_disconnect() -> 
     assert held == [1, 0]
 
 
+class CountingPermit:
+    def __init__(self) -> None:
+        self.releases = 0
+
+    def release(self) -> bool:
+        self.releases += 1
+        return True
+
+
 def test_a_permit_is_released_once() -> None:
+    server = Server({"type": "http.disconnect"})
+    exchange = Exchange(server.receive, server.send, "legacy")
+    permits: list[Any] = [CountingPermit(), CountingPermit()]
+    for permit in permits:
+        exchange.hold(permit)
+
+    async def run() -> None:
+        await exchange.send(START)
+        await exchange.send(BODY)
+        await exchange.send(BODY)
+        await exchange.receive()
+
+    asyncio.run(run())
+    exchange.release()
+    assert [permit.releases for permit in permits] == [1, 1]
+
+
+def test_a_permit_is_not_taken_from_whoever_has_it_next() -> None:
     own = limiter()
     others = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
         await send(BODY)
-        # Whoever takes the permit next must keep it.
         others.append(own.permit("k", CHAT))
         await send(BODY)
         await receive()

@@ -186,7 +186,7 @@ def test_a_refusal_cancelled_at_any_await_leaves_what_others_hold(kind: str) -> 
     assert own.peek("k").used == 0
 
 
-@pytest.mark.parametrize("after", range(12))
+@pytest.mark.parametrize("after", range(1, 16))
 def test_a_fastapi_route_whose_task_is_cancelled_holds_no_permit(after: int) -> None:
     own = limiter()
     app = FastAPI()
@@ -209,9 +209,12 @@ def test_a_fastapi_route_whose_task_is_cancelled_holds_no_permit(after: int) -> 
     async def send(message: Message) -> None:
         await asyncio.sleep(0)
 
+    # Kept: a permit that nothing refers to is given back anyway.
+    scope = scope_of("http")
+
     async def run() -> None:
         async def call() -> None:
-            await app(scope_of("http"), receive, send)
+            await app(scope, receive, send)
 
         task = asyncio.ensure_future(call())
         for _ in range(after):
@@ -220,4 +223,5 @@ def test_a_fastapi_route_whose_task_is_cancelled_holds_no_permit(after: int) -> 
         await asyncio.wait([task])
 
     asyncio.run(run())
+    assert "app" in scope
     assert own.in_flight("k", CHAT) == 0
