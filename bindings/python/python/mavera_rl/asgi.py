@@ -48,17 +48,29 @@ TierOption: TypeAlias = (
 DECISION = "mavera_rl"
 """Where an application finds the :class:`Decision` in its scope."""
 
-_LEGACY = frozenset(
-    (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
-)
-_IETF = frozenset((b"ratelimit-policy", b"ratelimit"))
+
+def _spelt(*names: str) -> frozenset[bytes]:
+    # Lower case by the specification, but not by every application. Cheaper
+    # than to convert each name of each response.
+    return frozenset(
+        spelling.encode()
+        for name in names
+        for spelling in (name.lower(), name, name.title())
+    )
+
+
+_RETRY_AFTER = b"retry-after"
+_LEGACY = _spelt("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_IETF = _spelt("RateLimit-Policy", "RateLimit")
 _REPLACED: dict[_http.Flavour | None, frozenset[bytes]] = {
     "legacy": _LEGACY,
     "ietf": _IETF,
     "both": _LEGACY | _IETF,
     None: frozenset(),
 }
-_RETRY_AFTER = b"retry-after"
+_REPLACED_IN_REFUSALS = {
+    flavour: names | _spelt("Retry-After") for flavour, names in _REPLACED.items()
+}
 
 # Not part of a field's value (RFC 9110, 5.5), though not every server takes it
 # away.
@@ -271,14 +283,12 @@ def response_headers(
 def _with_headers(
     message: Message, decision: Decision, flavour: _http.Flavour | None
 ) -> Message:
-    replaced = _REPLACED[flavour]
-    if not decision.allowed:
-        replaced |= {_RETRY_AFTER}
+    replaced = (_REPLACED if decision.allowed else _REPLACED_IN_REFUSALS)[flavour]
     # Copies: message and list may be constants of the application's.
     headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
     for name, _ in headers:
-        if name.lower() in replaced:
-            headers = [pair for pair in headers if pair[0].lower() not in replaced]
+        if name in replaced:
+            headers = [pair for pair in headers if pair[0] not in replaced]
             break
     headers += response_headers(decision, flavour)
     message = dict(message)
@@ -316,7 +326,7 @@ class Exchange:
         send: Send,
         flavour: _http.Flavour | None,
         decision: Decision | None = None,
-        *permits: Permit,
+        permits: tuple[Permit, ...] = (),
     ) -> None:
         self._receive = receive
         self._send = send
@@ -507,7 +517,7 @@ class RateLimitMiddleware:
                 scope, receive, _adding_headers(send, decision, self._flavour)
             )
             return
-        exchange = Exchange(receive, send, self._flavour, decision, permit)
+        exchange = Exchange(receive, send, self._flavour, decision, (permit,))
         try:
             await self.app(scope, exchange.receive, exchange.send)
         finally:
