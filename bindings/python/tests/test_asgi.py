@@ -7,6 +7,7 @@ import functools
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -278,6 +279,31 @@ def test_a_request_without_a_key_is_a_401() -> None:
     assert server.headers[b"content-type"] == b"application/json"
     assert server.headers[b"content-length"] == b"%d" % len(body["body"])
     assert json.loads(body["body"])["error"]["code"] == "invalid_api_key"
+
+
+PLAN = """
+[tiers]
+free = 2
+[keys]
+known = "free"
+"""
+
+
+@pytest.mark.parametrize("without_key", ["refuse", "pass"])
+def test_a_key_that_is_none_of_the_plans_is_a_401(
+    tmp_path: Path, without_key: Literal["refuse", "pass"]
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    own = Limiter(clock=ManualClock(), keys=64, plan=plan)
+    app = RateLimitMiddleware(ok, own, without_key=without_key)
+    assert Server().run(app, http("/", (b"x-api-key", b"known"))).sent[1] == BODY
+    start, body = Server().run(app, http()).sent
+    assert start["status"] == 401
+    assert json.loads(body["body"])["error"]["message"] == "Invalid API key."
+    assert Server(CONNECT).run(app, websocket()).sent == [
+        {"type": "websocket.close", "code": 1008, "reason": "invalid_api_key"}
+    ]
 
 
 @pytest.mark.parametrize("scope", [http("/", (b"a", b"")), websocket("/", (b"a", b""))])

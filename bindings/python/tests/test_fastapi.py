@@ -5,6 +5,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -174,6 +175,23 @@ def test_a_missing_key_is_a_401_with_the_contracts_body(everything: FastAPI) -> 
     assert response.headers["www-authenticate"] == "Bearer"
     assert response.json()["error"]["code"] == "invalid_api_key"
     assert get(everything, "/json", key=None, Authorization="Bearer k")[0].is_success
+
+
+def test_a_key_that_is_none_of_the_plans_is_a_401(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[tiers]\nfree = 2\n[keys]\nknown = "free"\n')
+    own = Limiter(clock=ManualClock(), keys=64, plan=plan)
+    app = installed()
+
+    @app.get("/", dependencies=[Depends(RateLimit(own))])
+    async def home() -> str:
+        return "ok"
+
+    assert get(app, "/", key="known")[0].headers["x-ratelimit-limit"] == "2"
+    (response,) = get(app, "/", key="unknown")
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.json()["error"]["message"] == "Invalid API key."
 
 
 def test_the_decision_is_the_parameters_value() -> None:

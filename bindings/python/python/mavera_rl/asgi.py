@@ -21,7 +21,7 @@ from urllib.parse import quote
 from . import _http
 from ._native import Decision, Limiter, Permit
 from ._workers import PrivateLimiterWarning, Watch
-from .errors import UnknownTierError
+from .errors import UnknownKeyError, UnknownTierError
 
 __all__ = [
     "PrivateLimiterWarning",
@@ -421,14 +421,16 @@ class RateLimitMiddleware:
         ``None`` for no more than the ``Retry-After`` of refusals. The
         application's own of the same names are replaced.
     without_key: ``refuse`` with a 401 (a CORS preflight has no key: put the
-        middleware for CORS around this one), or ``pass`` without a limit.
+        middleware for CORS around this one), or ``pass`` without a limit. A key
+        that is none of the plan's, where the plan alone knows the tiers, is a
+        401 in any case.
     skip: a callable that takes the scope; if it returns true, async or not,
         the request is not limited.
 
     A refused request is answered with 429; the application does not see it. A
     refused websocket is answered so where the server can (the extension
-    ``websocket.http.response``), and is closed with code 1013 (1008 without a
-    key) before it is accepted where it cannot. A websocket is charged once, for
+    ``websocket.http.response``), and is closed with code 1013 (1008 for a 401)
+    before it is accepted where it cannot. A websocket is charged once, for
     its handshake.
 
     A permit is held until the last byte of the response was handed to the
@@ -443,7 +445,8 @@ class RateLimitMiddleware:
     limiter without a path.
 
     Raises :class:`UnknownTierError` here if the plan has no such ``tier``;
-    during a request what :meth:`Limiter.admit` raises.
+    during a request what :meth:`Limiter.admit` raises, other than
+    :class:`UnknownKeyError`.
     """
 
     def __init__(
@@ -465,7 +468,7 @@ class RateLimitMiddleware:
         self._limiter = limiter
         self._caller = Caller(limiter, key, tier)
         self._flavour: _http.Flavour | None = headers
-        self._refuses_unknown = without_key == "refuse"
+        self._needs_key = without_key == "refuse"
         self._skip = skip
         self._skip_waits = skip is not None and waits(skip)
         self._watch = Watch.over(limiter)
@@ -492,15 +495,22 @@ class RateLimitMiddleware:
         else:
             key = await caller.key(scope)
         if not key:
-            await self._without_key(scope, receive, send)
+            if self._needs_key:
+                await self._unknown(_http.NO_KEY, scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
             return
-        if not caller.varies:
-            admission = self._limiter.admit(key, target(scope), caller.tier)
-        else:
-            tier, limit, window = await caller.quota(scope, key)
-            admission = self._limiter.admit(
-                key, target(scope), tier, limit=limit, window=window
-            )
+        try:
+            if not caller.varies:
+                admission = self._limiter.admit(key, target(scope), caller.tier)
+            else:
+                tier, limit, window = await caller.quota(scope, key)
+                admission = self._limiter.admit(
+                    key, target(scope), tier, limit=limit, window=window
+                )
+        except UnknownKeyError:
+            await self._unknown(_http.INVALID_KEY, scope, receive, send)
+            return
         # From here on a permit may be held: no await before the `try`.
 
         decision = admission.decision
@@ -536,16 +546,15 @@ class RateLimitMiddleware:
             (TRY_AGAIN_LATER, decision.reason or ""),
         )
 
-    async def _without_key(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._refuses_unknown:
-            await self.app(scope, receive, send)
-            return
+    async def _unknown(
+        self, body: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         await _refuse(
             scope,
             receive,
             send,
             401,
             [(b"www-authenticate", b"Bearer")],
-            _http.NO_KEY,
+            body,
             (POLICY_VIOLATION, "invalid_api_key"),
         )

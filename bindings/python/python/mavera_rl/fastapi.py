@@ -40,13 +40,14 @@ from .asgi import (
     header,
     target,
 )
-from .errors import RateLimited
+from .errors import RateLimited, UnknownKeyError
 
 __all__ = [
     "MissingKey",
     "PrivateLimiterWarning",
     "RateLimit",
     "RateLimited",
+    "UnknownKeyError",
     "api_key",
     "client_address",
     "header",
@@ -55,13 +56,14 @@ __all__ = [
 
 # Copies of a scope share the object that is stored here.
 _EXCHANGE = "mavera_rl.exchange"
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 class MissingKey(HTTPException):
     """A request without an API key: 401."""
 
     def __init__(self) -> None:
-        super().__init__(401, "No API key.", headers={"WWW-Authenticate": "Bearer"})
+        super().__init__(401, "No API key.", headers=_CHALLENGE)
 
 
 class RateLimit:
@@ -93,9 +95,11 @@ class RateLimit:
     the end.
 
     A refusal is raised as :class:`RateLimited`, a missing key as
-    :class:`MissingKey`. Raises besides ``RuntimeError`` without
-    :func:`install`, :class:`UnknownTierError` here if the plan has no such
-    ``tier``, and during a request what :meth:`Limiter.admit` raises.
+    :class:`MissingKey`, one that is none of the plan's, where the plan alone
+    knows the tiers, as :class:`UnknownKeyError`. Raises besides
+    ``RuntimeError`` without :func:`install`, :class:`UnknownTierError` here if
+    the plan has no such ``tier``, and during a request what
+    :meth:`Limiter.admit` raises.
     """
 
     def __init__(
@@ -178,8 +182,8 @@ def install(app: FastAPI, *, headers: _http.Flavour | None = "legacy") -> None:
     Every response to a limited request gets the ``headers``, errors and
     ``Response`` objects included: ``legacy``, ``ietf`` or ``both``, as
     :meth:`Decision.headers`, or ``None`` for no more than the ``Retry-After``
-    of refusals. :class:`RateLimited` is answered with 429 and
-    :class:`MissingKey` with 401; an exception handler that is added afterwards
+    of refusals. :class:`RateLimited` is answered with 429, :class:`MissingKey`
+    and :class:`UnknownKeyError` with 401; an exception handler that is added afterwards
     replaces that answer, and keeps the headers. Websockets are refused so too,
     or closed with code 1013 and 1008 where the server cannot.
 
@@ -192,7 +196,8 @@ def install(app: FastAPI, *, headers: _http.Flavour | None = "legacy") -> None:
     if app.middleware_stack is not None:
         raise RuntimeError("install() comes before the application's first request")
     app.add_exception_handler(RateLimited, cast(ExceptionHandler, _on_refusal))
-    app.add_exception_handler(MissingKey, cast(ExceptionHandler, _on_missing_key))
+    app.add_exception_handler(MissingKey, cast(ExceptionHandler, _on_no_caller))
+    app.add_exception_handler(UnknownKeyError, cast(ExceptionHandler, _on_no_caller))
     # Around the whole stack: what `add_middleware` adds is inside of the one
     # that answers an unhandled exception, so that a 500 would have no headers.
     build: Callable[[], ASGIApp] = app.build_middleware_stack
@@ -213,13 +218,11 @@ async def _on_refusal(
     return await _answer(connection, response, TRY_AGAIN_LATER, decision.reason)
 
 
-async def _on_missing_key(
+async def _on_no_caller(
     connection: Request | WebSocket, error: Exception
 ) -> Response | None:
-    assert isinstance(error, MissingKey)
-    response = Response(
-        _http.NO_KEY, 401, headers=error.headers, media_type="application/json"
-    )
+    body = _http.NO_KEY if isinstance(error, MissingKey) else _http.INVALID_KEY
+    response = Response(body, 401, headers=_CHALLENGE, media_type="application/json")
     return await _answer(connection, response, POLICY_VIOLATION, "invalid_api_key")
 
 
