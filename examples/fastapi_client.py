@@ -1,9 +1,10 @@
 """A caller that asks for more than it may, and is never refused.
 
-    python examples/fastapi_client.py URL API_KEY REQUESTS
+    python examples/fastapi_client.py URL API_KEY REQUESTS [WINDOW]
 
-Ten tasks share one transport, which learns the limit from the first answer,
-paces the rest, and would wait for ``Retry-After`` if it were refused after all.
+Ten tasks share one transport, which learns the limit from the first answers and
+paces the rest; whoever is refused before that waits for ``Retry-After``. The
+window's length in seconds is not in the headers; it is 60 if it is not said.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import logging
 import sys
 
 import httpx
+
 from mavera_rl.client.httpx import AsyncTransport
 
 TASKS = 10
 
 
-async def ask(url: str, key: str, requests: int) -> collections.Counter[int]:
+async def ask(
+    url: str, key: str, requests: int, window: float
+) -> collections.Counter[int]:
     """The statuses of so many requests."""
     statuses: collections.Counter[int] = collections.Counter()
     left = iter(range(requests))
@@ -29,14 +33,16 @@ async def ask(url: str, key: str, requests: int) -> collections.Counter[int]:
             response = await client.get(url, headers={"X-API-Key": key})
             statuses[response.status_code] += 1
 
-    async with httpx.AsyncClient(transport=AsyncTransport(), timeout=60) as client:
+    transport = AsyncTransport(window=window)
+    async with httpx.AsyncClient(transport=transport, timeout=60) as client:
         await asyncio.gather(*(caller(client) for _ in range(TASKS)))
     return statuses
 
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
-    url, key, requests = sys.argv[1:]
-    statuses = asyncio.run(ask(url, key, int(requests)))
+    url, key, requests = sys.argv[1:4]
+    window = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
+    statuses = asyncio.run(ask(url, key, int(requests), window))
     print(", ".join(f"{count} times {status}" for status, count in statuses.items()))
     sys.exit(set(statuses) != {200})

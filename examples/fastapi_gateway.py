@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
+
 from mavera_rl import Limiter
 from mavera_rl.asgi import RateLimitMiddleware
 

@@ -21,6 +21,7 @@ from ._native import (
     Stats,
     __version__,
 )
+from ._workers import PrivateLimiterWarning
 from .errors import (
     ClosedError,
     ConcurrencyLimited,
@@ -48,6 +49,7 @@ __all__ = [
     "Permit",
     "Plan",
     "PlanError",
+    "PrivateLimiterWarning",
     "RateLimited",
     "RegionError",
     "Stats",

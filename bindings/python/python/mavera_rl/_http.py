@@ -34,7 +34,7 @@ def bearer(authorization: str) -> str | None:
     """
     if authorization[: len(_SCHEME)].lower() != _SCHEME:
         return None
-    return authorization[len(_SCHEME) :].strip() or None
+    return authorization[len(_SCHEME) :].strip(" \t") or None
 
 
 def numbers(tier: Tier) -> tuple[str | None, int | None, float | None]:
