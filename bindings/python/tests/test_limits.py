@@ -261,7 +261,9 @@ def test_options_are_read_from_the_uri(path: Path) -> None:
 
 
 def test_options_are_read_from_keywords_as_text_or_numbers(path: Path) -> None:
-    storage = made(f"mavera://{path}", keys=256, cells="128", max_window=3600, mode="640")
+    storage = made(
+        f"mavera://{path}", keys=256, cells="128", max_window=3600, mode="640"
+    )
     assert settings(storage) == (capacity(256), 128, 3600)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
 

@@ -189,7 +189,7 @@ class RateLimitMiddleware:
         )
         decision = admission.decision
         environ["mavera_rl.decision"] = decision
-        added = self._headers(decision)
+        added = _headers(decision, self._flavour)
         if not admission:
             return _answer(
                 environ,
@@ -210,12 +210,13 @@ class RateLimitMiddleware:
         held = _SizedHeld if isinstance(body, (list, tuple)) else _Held
         return held(body, permit)
 
-    def _headers(self, decision: Decision) -> list[tuple[str, str]]:
-        if self._flavour is not None:
-            return list(decision.headers(self._flavour).items())
-        if decision.allowed:
-            return []
-        return [("Retry-After", decision.headers()["Retry-After"])]
+
+def _headers(decision: Decision, flavour: Flavour | None) -> list[tuple[str, str]]:
+    if flavour is not None:
+        return list(decision.headers(flavour).items())
+    if decision.allowed:
+        return []
+    return [("Retry-After", decision.headers()["Retry-After"])]
 
 
 def _answer(
