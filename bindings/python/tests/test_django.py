@@ -12,6 +12,7 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 
 import django  # type: ignore[import-untyped]
 import pytest
+from asgiref.sync import iscoroutinefunction
 from django import http, test
 from django.conf import settings  # type: ignore[import-untyped]
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
@@ -255,8 +256,10 @@ def test_a_permit_is_given_back_if_a_view_raises(
         assert held() == 1
         raise SystemExit
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as raised:
         RateLimitMiddleware(stop)(RequestFactory().get(SLOW, **KEY))
+    # Also while its traceback holds the frames that had the permit.
+    assert raised.tb is not None
     assert held() == 0
 
 
@@ -307,6 +310,8 @@ def test_it_is_asynchronous_under_an_asynchronous_handler(
 
     async def scenario() -> Any:
         middleware = RateLimitMiddleware(view)
+        # What is around it asks.
+        assert iscoroutinefunction(middleware)
         request = AsyncRequestFactory().get(SLOW, headers={"X-API-Key": "a"})
         response = await middleware(request)
         assert held() == 1

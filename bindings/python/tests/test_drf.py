@@ -25,7 +25,7 @@ from rest_framework.views import APIView  # type: ignore[import-untyped]  # noqa
 from mavera_rl.django import limiter as opened  # noqa: E402
 from mavera_rl.drf import MaveraThrottle  # noqa: E402
 
-RATES = {"user": "3/min", "burst": "2/s", "daily": "5/day", "off": None}
+RATES = {"user": "3/min", "burst": "2/s", "other": "2/s", "daily": "5/day", "off": None}
 
 
 class User:
@@ -153,7 +153,7 @@ def test_a_view_may_name_the_scope() -> None:
 
 def test_scopes_are_counted_apart() -> None:
     assert statuses(3, throttle(scope="burst")) == [200, 200, 429]
-    assert statuses(1, throttle(scope="user")) == [200]
+    assert statuses(3, throttle(scope="other")) == [200, 200, 429]
 
 
 def test_a_scope_without_a_rate_is_an_error_and_one_of_none_admits_everything() -> None:
@@ -174,6 +174,11 @@ def test_a_rate_by_the_day_is_counted_by_the_day(clock: ManualClock) -> None:
 def test_a_tier_or_a_limit_may_be_given() -> None:
     assert statuses(61, throttle(tier="starter")).count(200) == 60
     assert statuses(3, throttle(limit=2, window=30.0)).count(200) == 2
+
+
+def test_a_scope_goes_before_a_tier_and_a_tier_before_a_limit() -> None:
+    assert statuses(3, throttle(scope="burst", tier="starter", limit=1)).count(200) == 2
+    assert statuses(61, throttle(tier="starter", limit=1)).count(200) == 60
 
 
 def test_a_limiter_of_one_s_own_may_be_given(limiter: Limiter) -> None:

@@ -182,6 +182,7 @@ def test_an_amount_of_nothing_is_admitted_and_charges_nothing(
     assert storage.acquire_entry("a", 1, 60)
     assert storage.acquire_entry("a", 1, 60, 0)
     assert storage.acquire_entry("b", 0, 60, 0)
+    assert storage.get_moving_window("b", 0, 60)[1] == 0
     assert storage.get_moving_window("a", 1, 60)[1] == 1
 
 
