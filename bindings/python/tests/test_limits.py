@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -414,3 +418,63 @@ def test_a_closed_limiter_is_wrapped_as_limits_wants_it() -> None:
         wrapping.acquire_entry("a", 1, 60)
     with pytest.raises(UnsupportedError):
         wrapping.incr("a", 60)
+
+
+# Gives limits' tests this storage in place of the servers that they start.
+CONFTEST = """
+import asyncio, inspect, sys, types
+import pytest
+import mavera_rl.limits
+
+lazy = types.ModuleType("pytest_lazy_fixtures")
+lazy.lf = str
+sys.modules["pytest_lazy_fixtures"] = lazy
+import tests.utils as utils
+
+def storage(uri):
+    return pytest.mark.parametrize("uri, args, fixture", [(uri, {}, None)])
+
+utils.all_storage = utils.async_all_storage = lambda test: test
+utils.moving_window_storage = storage("mavera://?keys=1000")
+utils.async_moving_window_storage = storage("async+mavera://?keys=1000")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
+        names = pyfuncitem._fixtureinfo.argnames
+        asyncio.run(pyfuncitem.obj(**{n: pyfuncitem.funcargs[n] for n in names}))
+        return True
+"""
+
+LIMITS = os.environ.get("LIMITS_SOURCE")
+"""The unpacked source of limits: ``pip download --no-deps --no-binary limits``."""
+
+
+@pytest.mark.skipif(LIMITS is None, reason="LIMITS_SOURCE does not name its source")
+def test_limits_own_tests_of_the_moving_window_pass(tmp_path: Path) -> None:
+    assert LIMITS is not None
+    shutil.copytree(Path(LIMITS, "tests"), tmp_path / "tests")
+    (tmp_path / "tests" / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    # Of the two others, one clears a key. The other does too, and wants the
+    # first of a million units to leave to the millisecond.
+    which = "MovingWindow and not varying_cost and not huge_cost"
+    files = ["tests/test_strategy.py", "tests/aio/test_strategy.py"]
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:warnings",
+            "-k",
+            which,
+            *files,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"\d+ passed", run.stdout), run.stdout
