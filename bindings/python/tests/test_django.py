@@ -159,6 +159,27 @@ def test_without_a_key_a_request_may_pass(configure: Configure) -> None:
     assert "X-RateLimit-Limit" not in response
 
 
+PLAN = """
+[tiers]
+free = 2
+[keys]
+known = "free"
+"""
+
+
+def test_a_key_that_is_none_of_the_plan_s_is_refused(
+    configure: Configure, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    configure(tier=None, options={"plan": plan})
+    assert Client().get("/", HTTP_X_API_KEY="known").status_code == 200
+    response = Client().get("/", HTTP_X_API_KEY="unknown")
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == "Bearer"
+    assert response.json()["error"]["message"] == "Invalid API key."
+
+
 def test_key_and_tier_may_be_callables_by_path_or_themselves(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

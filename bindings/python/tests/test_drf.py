@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import django  # type: ignore[import-untyped]
@@ -193,6 +194,24 @@ def test_an_api_key_is_the_key_of_everybody_else() -> None:
     get(limited, HTTP_AUTHORIZATION="Bearer a")
     assert opened().peek("a", limit=2).used == 2
     assert statuses(1, limited, HTTP_X_API_KEY="a") == [429]
+
+
+PLAN = """
+[tiers]
+free = 2
+[keys]
+known = "free"
+"""
+
+
+def test_a_key_that_is_none_of_the_plan_s_is_refused(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    listed = throttle(limiter=Limiter(keys=256, plan=plan))
+    assert statuses(3, listed, HTTP_X_API_KEY="known") == [200, 200, 429]
+    # Without an authenticator REST framework has no challenge for a 401.
+    response = get(listed, HTTP_X_API_KEY="unknown")
+    assert (response.status_code, response.data["detail"]) == (403, "Invalid API key.")
 
 
 def test_a_user_has_one_limit_whatever_else_is_sent() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
@@ -192,6 +193,29 @@ def test_without_a_key_a_request_may_pass(limiter: Limiter) -> None:
     assert "X-RateLimit-Limit" not in answer.headers
 
 
+PLAN = """
+[tiers]
+free = 2
+[keys]
+known = "free"
+"""
+
+
+@pytest.mark.parametrize("without_key", ["refuse", "pass"])
+def test_a_key_that_is_none_of_the_plan_s_is_refused(
+    tmp_path: Path, without_key: Any
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    limiter = Limiter(keys=256, plan=plan)
+    app = RateLimitMiddleware(hello, limiter, without_key=without_key)
+    assert call(app, **{KEY: "known"})[0].status == 200
+    answer, body = call(app, **{KEY: "unknown"})
+    assert answer.calls[0][0] == "401 Unauthorized"
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert json.loads(body)["error"]["message"] == "Invalid API key."
+
+
 def test_what_is_skipped_is_not_counted(limiter: Limiter) -> None:
     app = RateLimitMiddleware(
         hello,
@@ -212,6 +236,8 @@ def test_what_is_skipped_is_not_counted(limiter: Limiter) -> None:
         ({"HTTP_X_API_KEY": "x", "HTTP_AUTHORIZATION": "Bearer y"}, "x"),
         ({"HTTP_X_API_KEY": "", "HTTP_AUTHORIZATION": "Bearer y"}, "y"),
         ({"HTTP_AUTHORIZATION": "Basic k"}, None),
+        ({"HTTP_X_API_KEY": " k\t"}, "k"),
+        ({"HTTP_X_API_KEY": " ", "HTTP_AUTHORIZATION": "Bearer y"}, "y"),
         ({"HTTP_X_API_KEY": ""}, None),
         ({}, None),
         # Bytes of UTF-8, as a server hands them over, and others.
@@ -273,8 +299,8 @@ def test_the_tier_is_a_name_or_what_a_callable_says(limiter: Limiter) -> None:
     assert "q=7" in policy
     assert "w=30" in policy
     assert seen == ["a"]
-    with pytest.raises(UnknownTierError):
-        call(RateLimitMiddleware(hello, limiter, tier="gold"))
+    with pytest.raises(UnknownTierError, match="gold.*starter"):
+        RateLimitMiddleware(hello, limiter, tier="gold")
 
 
 def test_headers_of_the_same_names_are_replaced(limiter: Limiter) -> None:

@@ -29,9 +29,10 @@ from django.core.signals import setting_changed  # type: ignore[import-untyped]
 from django.http import HttpResponse  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
-from ._http import NO_KEY, numbers
+from ._http import INVALID_KEY, NO_KEY, numbers
 from ._native import Admission, Limiter
 from ._workers import warn_private
+from .errors import UnknownKeyError
 from .wsgi import _headers, api_key, header
 
 __all__ = ["RateLimitMiddleware", "limiter"]
@@ -44,6 +45,7 @@ _KNOWN: dict[str, tuple[object, ...]] = {
     "headers": ("legacy", "ietf", "both", None),
     "without_key": ("refuse", "pass"),
 }
+_CHALLENGE = [("WWW-Authenticate", "Bearer")]
 _lock = threading.Lock()
 _limiter: Limiter | None = None
 
@@ -152,15 +154,17 @@ class RateLimitMiddleware:
             warn_private(counter)
         key: Any = self._key(request)
         if not key:
-            challenge = [("WWW-Authenticate", "Bearer")]
-            return None, _json(401, NO_KEY, challenge) if self._refuses else None
+            return None, _json(401, NO_KEY, _CHALLENGE) if self._refuses else None
         choice: Any = self._tier
         if callable(choice):
             choice = choice(request, key)
         tier, limit, window = numbers(choice)
         # It is decoded already. What looks like an escape or a query is neither.
         path = request.path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
-        admission = counter.admit(key, path, tier, limit=limit, window=window)
+        try:
+            admission = counter.admit(key, path, tier, limit=limit, window=window)
+        except UnknownKeyError:
+            return None, _json(401, INVALID_KEY, _CHALLENGE)
         decision = admission.decision
         request.META["mavera_rl.decision"] = decision
         if admission:

@@ -19,6 +19,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
+from rest_framework.exceptions import (  # type: ignore[import-untyped]
+    AuthenticationFailed,
+)
 from rest_framework.settings import api_settings  # type: ignore[import-untyped]
 from rest_framework.throttling import (  # type: ignore[import-untyped]
     BaseThrottle,
@@ -27,6 +30,7 @@ from rest_framework.throttling import (  # type: ignore[import-untyped]
 
 from ._native import Decision, Limiter
 from .django import limiter
+from .errors import UnknownKeyError
 from .wsgi import api_key
 
 __all__ = ["MaveraThrottle"]
@@ -94,8 +98,9 @@ class MaveraThrottle(BaseThrottle):  # type: ignore[misc]
     def allow_request(self, request: Any, view: Any) -> bool:
         """Charges a request; whether it is admitted.
 
-        Raises ``ImproperlyConfigured`` for a scope without a rate, and what
-        :meth:`Limiter.check` raises.
+        Raises ``ImproperlyConfigured`` for a scope without a rate,
+        ``AuthenticationFailed`` for a key that is none of the plan's, where the
+        plan alone knows the limits, and what else :meth:`Limiter.check` raises.
         """
         scope = self.scope or getattr(view, "throttle_scope", None)
         tier, limit, window = self.tier, self.limit, self.window
@@ -118,7 +123,10 @@ class MaveraThrottle(BaseThrottle):  # type: ignore[misc]
             prefix = f"{_NOT_A_KEY}{scope} "
             key = prefix + key if isinstance(key, str) else prefix.encode() + key
         counter = self.limiter or limiter()
-        self.decision = counter.check(key, tier, limit=limit, window=window)
+        try:
+            self.decision = counter.check(key, tier, limit=limit, window=window)
+        except UnknownKeyError:
+            raise AuthenticationFailed("Invalid API key.") from None
         return self.decision.allowed
 
     def wait(self) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ._http import NO_KEY, Flavour, Tier, bearer, numbers
+from ._http import INVALID_KEY, NO_KEY, Flavour, Tier, bearer, numbers
 from ._native import Decision, Limiter, Permit
 from ._workers import warn_private
+from .errors import UnknownKeyError, UnknownTierError
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -27,6 +28,8 @@ Key: TypeAlias = "str | bytes | None"
 
 def _text(value: str) -> Key:
     """A header as it was sent; a server hands its bytes over as latin-1."""
+    # Not part of a field's value (RFC 9110, 5.5).
+    value = value.strip(" \t")
     if value.isascii():
         return value or None
     sent = value.encode("latin-1")
@@ -128,12 +131,15 @@ class RateLimitMiddleware:
         see :meth:`Decision.headers`. ``None``: none but a refusal's
         ``Retry-After``.
     without_key: ``refuse`` with 401, or ``pass`` to the application uncounted.
+        A key that is none of the plan's, where the plan alone knows the tiers,
+        is a 401 in any case.
     skip: a callable that takes the environ; what it says true to passes
         uncounted.
 
     The application finds the :class:`Decision` in
-    ``environ["mavera_rl.decision"]``. Raises for each request what
-    :meth:`Limiter.admit` raises.
+    ``environ["mavera_rl.decision"]``. Raises :class:`UnknownTierError` here if
+    the plan has no such ``tier``; during a request what :meth:`Limiter.admit`
+    raises, other than :class:`UnknownKeyError`.
     """
 
     def __init__(
@@ -151,6 +157,11 @@ class RateLimitMiddleware:
             raise ValueError(f"headers is {headers!r}")
         if without_key not in ("refuse", "pass"):
             raise ValueError(f"without_key is {without_key!r}")
+        if isinstance(tier, str) and tier not in limiter.plan.tiers:
+            raise UnknownTierError(
+                f'the plan has no tier "{tier}"; its tiers: '
+                + ", ".join(limiter.plan.tiers)
+            )
         self._app = app
         self._limiter = limiter
         self._key = (
@@ -178,15 +189,15 @@ class RateLimitMiddleware:
         if not key:
             if not self._refuses:
                 return self._app(environ, start_response)
-            challenge = [("WWW-Authenticate", "Bearer")]
-            return _answer(
-                environ, start_response, "401 Unauthorized", challenge, NO_KEY
-            )
+            return _unknown(environ, start_response, NO_KEY)
         choice = self._tier(environ, key) if callable(self._tier) else self._tier
         tier, limit, window = numbers(choice)
-        admission = limiter.admit(
-            key, _target(environ), tier, limit=limit, window=window
-        )
+        try:
+            admission = limiter.admit(
+                key, _target(environ), tier, limit=limit, window=window
+            )
+        except UnknownKeyError:
+            return _unknown(environ, start_response, INVALID_KEY)
         decision = admission.decision
         environ["mavera_rl.decision"] = decision
         added = _headers(decision, self._flavour)
@@ -229,6 +240,13 @@ def _answer(
     about = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(status, about + headers)
     return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+
+
+def _unknown(
+    environ: WSGIEnvironment, start_response: StartResponse, body: bytes
+) -> list[bytes]:
+    challenge = [("WWW-Authenticate", "Bearer")]
+    return _answer(environ, start_response, "401 Unauthorized", challenge, body)
 
 
 def _adding(
