@@ -5,6 +5,7 @@ use mavera_rl::http::{Flavour, Response};
 use mavera_rl::{Decision as Inner, Outcome};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 /// Every value of a header fits, but for numbers of absurd plans.
@@ -88,6 +89,26 @@ impl Decision {
         }
         Ok(())
     }
+}
+
+type RawName = PyOnceLock<Py<PyBytes>>;
+
+/// Names in lower case, made once: they are on every response.
+static RAW_NAMES: [(&str, RawName); 6] = [
+    ("X-RateLimit-Limit", RawName::new()),
+    ("X-RateLimit-Remaining", RawName::new()),
+    ("X-RateLimit-Reset", RawName::new()),
+    ("Retry-After", RawName::new()),
+    ("RateLimit", RawName::new()),
+    ("RateLimit-Policy", RawName::new()),
+];
+
+fn raw_name<'py>(py: Python<'py>, name: &str) -> Bound<'py, PyBytes> {
+    let make = || PyBytes::new(py, name.to_ascii_lowercase().as_bytes());
+    let known = RAW_NAMES.iter().find(|(known, _)| *known == name);
+    known.map_or_else(make, |(_, made)| {
+        made.get_or_init(py, || make().unbind()).bind(py).clone()
+    })
 }
 
 #[pymethods]
@@ -177,8 +198,7 @@ impl Decision {
     fn raw_headers<'py>(&self, py: Python<'py>, flavour: &str) -> PyResult<Bound<'py, PyList>> {
         let headers = PyList::empty(py);
         self.each_header(flavour, |name, value| {
-            let name = PyBytes::new(py, name.to_ascii_lowercase().as_bytes());
-            headers.append((name, PyBytes::new(py, value)))
+            headers.append((raw_name(py, name), PyBytes::new(py, value)))
         })?;
         Ok(headers)
     }

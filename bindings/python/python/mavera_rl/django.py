@@ -18,74 +18,23 @@ A view finds the decision in ``request.META["mavera_rl.decision"]``.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings  # type: ignore[import-untyped]
-from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
-from django.core.signals import setting_changed  # type: ignore[import-untyped]
 from django.http import HttpResponse  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
+from ._django import configuration, limiter
 from ._http import INVALID_KEY, NO_KEY, numbers
-from ._native import Admission, Limiter
+from ._native import Admission
 from ._workers import warn_private
 from .errors import UnknownKeyError
 from .wsgi import _headers, api_key, header
 
 __all__ = ["RateLimitMiddleware", "limiter"]
 
-_KNOWN: dict[str, tuple[object, ...]] = {
-    "path": (),
-    "options": (),
-    "key": (),
-    "tier": (),
-    "headers": ("legacy", "ietf", "both", None),
-    "without_key": ("refuse", "pass"),
-}
 _CHALLENGE = [("WWW-Authenticate", "Bearer")]
-_lock = threading.Lock()
-_limiter: Limiter | None = None
-
-
-def _settings() -> dict[str, Any]:
-    given: dict[str, Any] = getattr(settings, "MAVERA_RL", {})
-    for name, value in given.items():
-        if name not in _KNOWN:
-            raise ImproperlyConfigured(
-                f"MAVERA_RL has {name!r}, but knows only {', '.join(_KNOWN)}"
-            )
-        if _KNOWN[name] and value not in _KNOWN[name]:
-            raise ImproperlyConfigured(
-                f"MAVERA_RL[{name!r}] is {value!r}, not one of {_KNOWN[name]}"
-            )
-    return given
-
-
-def limiter() -> Limiter:
-    """The limiter of this process, by ``MAVERA_RL``; opened at the first call.
-
-    Raises what :class:`mavera_rl.Limiter` raises, and ``ImproperlyConfigured``.
-    """
-    global _limiter
-    with _lock:
-        if _limiter is None:
-            given = _settings()
-            _limiter = Limiter(given.get("path"), **given.get("options", {}))
-        return _limiter
-
-
-def _changed(*, setting: str, **_: object) -> None:
-    global _limiter
-    if setting == "MAVERA_RL":
-        with _lock:
-            _limiter = None
-
-
-# For tests, which override settings.
-setting_changed.connect(_changed)
 
 
 def _callable(given: Any) -> Any:
@@ -113,7 +62,7 @@ class RateLimitMiddleware:
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
-        given = _settings()
+        given = configuration()
         key = _callable(given.get("key"))
         read = header(key) if isinstance(key, str) else api_key
         self._key = key if callable(key) else lambda request: read(request.META)

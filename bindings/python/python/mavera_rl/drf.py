@@ -28,8 +28,8 @@ from rest_framework.throttling import (  # type: ignore[import-untyped]
     SimpleRateThrottle,
 )
 
+from ._django import limiter
 from ._native import Decision, Limiter
-from .django import limiter
 from .errors import UnknownKeyError
 from .wsgi import api_key
 
