@@ -121,17 +121,24 @@ $(VENV)/mavera: $(VENV)/tools Cargo.toml Cargo.lock \
 	    --force-reinstall --no-deps ./$(BINDING)
 	@touch $@
 
+# The source of limits, for its own tests of a storage.
+$(VENV)/limits: $(VENV)/tools
+	rm -rf $@ && mkdir $@
+	$(VENV)/bin/pip download --quiet --no-deps --no-binary limits --dest $@ \
+	    "$$($(VENV)/bin/pip freeze | grep '^limits==')"
+	tar -xzf $@/limits-*.tar.gz -C $@ --strip-components 1
+
 test-gateway: gateway $(VENV)/tools
 	MAVERA_GATEWAY=$(GATEWAY) $(VENV)/bin/pytest -q tests/gateway
 	examples/gateway/demo.sh $(GATEWAY)
 
-test-python: toolchain $(VENV)/mavera
+test-python: toolchain $(VENV)/mavera $(VENV)/limits
 	cd $(BINDING) && $(VENV)/bin/ruff check . ../../examples/*.py \
 	    && $(VENV)/bin/ruff format --check . ../../examples/*.py
 	cd $(BINDING) && $(VENV)/bin/mypy python tests benches ../../examples/*.py
 	cd $(BINDING) && $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python \
 	    python ../../examples
-	cd $(BINDING) && $(VENV)/bin/pytest -q
+	cd $(BINDING) && LIMITS_SOURCE=$(VENV)/limits $(VENV)/bin/pytest -q
 	$(VENV)/bin/python examples/fastapi_demo.py
 
 bench: toolchain
