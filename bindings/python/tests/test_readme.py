@@ -1,4 +1,4 @@
-"""The README's examples run."""
+"""The examples of both READMEs run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)
+READMES = [Path(__file__).parents[up] / "README.md" for up in (1, 3)]
+BLOCKS = [
+    pytest.param(block, id=f"{readme.parent.name}-{number}")
+    for readme in READMES
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", readme.read_text(), re.M | re.S)
+    )
+]
 
 
 def test_there_are_some() -> None:
-    assert len(BLOCKS) > 4
+    assert len(BLOCKS) > 6
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize("block", BLOCKS)
 def test_it_runs(block: str, path: Path) -> None:
     # In a region of its own.
     own = re.sub(r"/dev/shm/[a-z-]+", str(path), block)
