@@ -952,6 +952,37 @@ int mavera_rl_admit_at(struct mavera_rl *rl,
                        struct mavera_rl_permit *permit);
 
 /**
+ * mavera_rl_admit by a policy that the caller knows: a negotiated one that
+ * the plan does not list.
+ *
+ * policy: limit and window; the plan says the endpoints.
+ * Otherwise as mavera_rl_admit, but for tiers and keys that are unknown.
+ * Since 0.1.
+ */
+int mavera_rl_admit_policy(struct mavera_rl *rl,
+                           const struct mavera_rl_plan *plan,
+                           const void *key,
+                           size_t key_len,
+                           const struct mavera_rl_policy *policy,
+                           const char *path,
+                           struct mavera_rl_decision *out,
+                           struct mavera_rl_permit *permit);
+
+/**
+ * mavera_rl_admit_policy at the caller's time, as mavera_rl_check_at.
+ * Since 0.1.
+ */
+int mavera_rl_admit_policy_at(struct mavera_rl *rl,
+                              const struct mavera_rl_plan *plan,
+                              const void *key,
+                              size_t key_len,
+                              const struct mavera_rl_policy *policy,
+                              const char *path,
+                              uint64_t now_ms,
+                              struct mavera_rl_decision *out,
+                              struct mavera_rl_permit *permit);
+
+/**
  * All headers of a decision, as lines that end with CR LF; a refusal's
  * include Retry-After.
  *

@@ -867,6 +867,45 @@ public:
     }
 
     /**
+     * As admit(), by a policy that the caller knows: a negotiated one that the
+     * plan does not list.
+     *
+     * @throws Error MAVERA_RL_EINVAL if `path` has a NUL in it; as check()
+     *         and acquire(). Then nothing was charged.
+     */
+    Admission admit(const Plan &plan, std::string_view key,
+                    const Policy &policy, const std::string &path) const
+    {
+        const auto limits = to_c(policy);
+
+        return admitted(
+            std::nullopt, path, [&](auto *, auto *on, auto *d, auto *p) {
+                return ::mavera_rl_admit_policy(handle_.get(), plan.raw(),
+                                                detail::bytes(key), key.size(),
+                                                &limits, on, d, p);
+            });
+    }
+
+    /**
+     * The same, at `now_ms`.
+     *
+     * @throws Error as admit(); MAVERA_RL_ECLOCK if the region reads a clock.
+     */
+    Admission admit_at(const Plan &plan, std::string_view key,
+                       const Policy &policy, const std::string &path,
+                       std::uint64_t now_ms) const
+    {
+        const auto limits = to_c(policy);
+
+        return admitted(
+            std::nullopt, path, [&](auto *, auto *on, auto *d, auto *p) {
+                return ::mavera_rl_admit_policy_at(
+                    handle_.get(), plan.raw(), detail::bytes(key), key.size(),
+                    &limits, on, now_ms, d, p);
+            });
+    }
+
+    /**
      * What the region is and has seen. The counters are exact when nobody
      * writes.
      *

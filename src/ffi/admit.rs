@@ -1,23 +1,27 @@
 //! Admission: permit and quota in one call.
 
-use super::check::{Decision, Now, code_of};
+use super::check::{Decision, Now, Policy, code_of, limit};
 use super::handle::Handle;
 use super::permit::CPermit;
 use super::plan::PlanHandle;
 use super::sized::room;
 use super::{Fault, key_bytes};
-use crate::admit::Admission;
 use crate::error::Error;
-use crate::limiter::Limiter;
-use crate::plan::Plan;
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-/// The arguments of both forms.
+/// By what a quota is asked for.
+enum By {
+    /// A tier's name, or NULL.
+    Tier(*const c_char),
+    Policy(*const Policy),
+}
+
+/// The arguments of all forms.
 struct Arguments {
     plan: *const PlanHandle,
     key: *const c_void,
     key_len: usize,
-    tier: *const c_char,
+    by: By,
     path: *const c_char,
     out: *mut Decision,
     permit: *mut CPermit,
@@ -26,30 +30,12 @@ struct Arguments {
 impl Arguments {
     /// # Safety
     /// The pointers are NULL or what the header says.
-    unsafe fn answer(
-        &self,
-        rl: *const Handle,
-        now: Now,
-        ask: impl for<'l, 'p> FnOnce(
-            &'l Limiter<'static>,
-            &'p Plan,
-            (&[u8], Option<&str>, &[u8]),
-        ) -> Result<Admission<'l, 'p>, Error>,
-    ) -> c_int {
+    unsafe fn answer(&self, rl: *const Handle, now: Now) -> c_int {
         // SAFETY: as the caller promises, here and below.
         unsafe {
             Handle::enter(rl, |limiter| {
                 let plan = self.plan.as_ref().ok_or(Fault::Argument("plan"))?;
                 let key = key_bytes(self.key, self.key_len)?;
-                let tier = match self.tier.is_null() {
-                    true => None,
-                    // No tier is called by what is no text.
-                    false => Some(
-                        CStr::from_ptr(self.tier)
-                            .to_str()
-                            .map_err(|_| Error::Tier)?,
-                    ),
-                };
                 if self.path.is_null() {
                     return Err(Fault::Argument("path"));
                 }
@@ -61,7 +47,20 @@ impl Arguments {
                     true => None,
                     false => Some(room(self.out)?),
                 };
-                let admission = ask(limiter, &plan.plan, (key, tier, path))?;
+                let policy = match self.by {
+                    By::Tier(tier) if tier.is_null() => plan.plan.key_policy(key),
+                    // No tier is called by what is no text.
+                    By::Tier(tier) => CStr::from_ptr(tier)
+                        .to_str()
+                        .ok()
+                        .and_then(|tier| plan.plan.policy(tier)),
+                    By::Policy(policy) => Some(limit(policy)?),
+                };
+                let policy = policy.ok_or(Error::Tier)?;
+                let admission = match now {
+                    Now::Read => limiter.admit_policy(&plan.plan, key, policy, path),
+                    Now::Given(at) => limiter.admit_policy_at(&plan.plan, key, policy, path, at),
+                }?;
                 if let Some(out) = out {
                     let mut decision = Decision::new(&admission.decision, now.unix_ms(limiter));
                     if let Some(endpoint) = admission.endpoint {
@@ -114,17 +113,13 @@ pub unsafe extern "C" fn mavera_rl_admit(
         plan,
         key,
         key_len,
-        tier,
+        by: By::Tier(tier),
         path,
         out,
         permit,
     };
     // SAFETY: as the caller promises.
-    unsafe {
-        arguments.answer(rl, Now::Read, |limiter, plan, (key, tier, path)| {
-            limiter.admit(plan, key, tier, path)
-        })
-    }
+    unsafe { arguments.answer(rl, Now::Read) }
 }
 
 /// mavera_rl_admit at the caller's time, as mavera_rl_check_at. Since 0.1.
@@ -144,17 +139,68 @@ pub unsafe extern "C" fn mavera_rl_admit_at(
         plan,
         key,
         key_len,
-        tier,
+        by: By::Tier(tier),
         path,
         out,
         permit,
     };
     // SAFETY: as the caller promises.
-    unsafe {
-        arguments.answer(
-            rl,
-            Now::Given(now_ms),
-            |limiter, plan, (key, tier, path)| limiter.admit_at(plan, key, tier, path, now_ms),
-        )
-    }
+    unsafe { arguments.answer(rl, Now::Given(now_ms)) }
+}
+
+/// mavera_rl_admit by a policy that the caller knows: a negotiated one that
+/// the plan does not list.
+///
+/// policy: limit and window; the plan says the endpoints.
+/// Otherwise as mavera_rl_admit, but for tiers and keys that are unknown.
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_admit_policy(
+    rl: *mut Handle,
+    plan: *const PlanHandle,
+    key: *const c_void,
+    key_len: usize,
+    policy: *const Policy,
+    path: *const c_char,
+    out: *mut Decision,
+    permit: *mut CPermit,
+) -> c_int {
+    let arguments = Arguments {
+        plan,
+        key,
+        key_len,
+        by: By::Policy(policy),
+        path,
+        out,
+        permit,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { arguments.answer(rl, Now::Read) }
+}
+
+/// mavera_rl_admit_policy at the caller's time, as mavera_rl_check_at.
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mavera_rl_admit_policy_at(
+    rl: *mut Handle,
+    plan: *const PlanHandle,
+    key: *const c_void,
+    key_len: usize,
+    policy: *const Policy,
+    path: *const c_char,
+    now_ms: u64,
+    out: *mut Decision,
+    permit: *mut CPermit,
+) -> c_int {
+    let arguments = Arguments {
+        plan,
+        key,
+        key_len,
+        by: By::Policy(policy),
+        path,
+        out,
+        permit,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { arguments.answer(rl, Now::Given(now_ms)) }
 }

@@ -144,7 +144,7 @@ impl Decision {
 /// # Safety
 /// `policy` is NULL or points to one.
 #[inline(always)]
-unsafe fn limit(policy: *const Policy) -> Result<Limit, Fault> {
+pub(super) unsafe fn limit(policy: *const Policy) -> Result<Limit, Fault> {
     // SAFETY: as the caller promises.
     let policy = unsafe { read(policy)? };
     Ok(Limit::new(policy.limit, policy.window_ms)?)

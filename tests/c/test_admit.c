@@ -344,6 +344,52 @@ static void an_unknown_tier_or_key_is_an_error_that_takes_nothing(void)
     mavera_rl_close(rl);
 }
 
+static void a_negotiated_policy_needs_no_entry_in_the_plan(void)
+{
+    mavera_rl          *rl = caller_region(16);
+    mavera_rl_plan     *plan = default_plan();
+    mavera_rl_policy    two = {sizeof(two), 2, MINUTE};
+    mavera_rl_policy    odd = {sizeof(odd), 2, 0};
+    mavera_rl_policy    small = {1, 2, MINUTE};
+    mavera_rl_decision  d = {.size = sizeof(d)};
+    mavera_rl_permit    permit;
+
+    REQUIRE(rl != NULL && plan != NULL);
+    for (uint32_t left = 2; left-- > 0; ) {
+        CHECK_INT(mavera_rl_admit_policy_at(rl, plan, "key", 3, &two, VIDEO,
+            T0, &d, &permit), MAVERA_RL_ALLOWED);
+        CHECK_INT(d.limit, 2);
+        CHECK_INT(d.remaining, left);
+        CHECK_INT(d.max_in_flight, 3);
+        CHECK(d.endpoint != NULL && strcmp(d.endpoint, "/video-analyses") == 0);
+        CHECK_INT(mavera_rl_release(rl, permit), 0);
+    }
+    CHECK_INT(mavera_rl_admit_policy_at(rl, plan, "key", 3, &two, VIDEO, T0,
+        &d, &permit), MAVERA_RL_LIMITED);
+    CHECK(is_zero_permit(permit));
+    CHECK_INT(video_in_flight(rl), 0);
+    /* It has the same quota as a tier with that limit. */
+    CHECK_INT(mavera_rl_admit_at(rl, plan, "key", 3, "starter", "/models", T0,
+        &d, &permit), MAVERA_RL_ALLOWED);
+    CHECK_INT(d.used, 3);
+    CHECK_INT(mavera_rl_admit_policy_at(rl, plan, "key", 3, NULL, VIDEO, T0,
+        &d, &permit), MAVERA_RL_EINVAL);
+    CHECK_INT(mavera_rl_admit_policy_at(rl, plan, "key", 3, &odd, VIDEO, T0,
+        &d, &permit), MAVERA_RL_EINVAL);
+    CHECK_INT(mavera_rl_admit_policy_at(rl, plan, "key", 3, &small, VIDEO, T0,
+        &d, &permit), MAVERA_RL_ESIZE);
+    CHECK_INT(mavera_rl_admit_policy(rl, plan, "key", 3, &two, VIDEO, &d,
+        &permit), MAVERA_RL_ECLOCK);
+    mavera_rl_close(rl);
+    rl = clock_region(MAVERA_RL_CLOCK_PRECISE);
+    REQUIRE(rl != NULL);
+    CHECK_INT(mavera_rl_admit_policy(rl, plan, "key", 3, &two, VIDEO, &d,
+        &permit), MAVERA_RL_ALLOWED);
+    CHECK_INT(mavera_rl_release(rl, permit), 0);
+    mavera_rl_plan_free(plan);
+    mavera_rl_close(rl);
+}
+
 static void the_wrong_clock_is_an_error_that_takes_nothing(void)
 {
     mavera_rl       *rl = caller_region(16);
@@ -645,6 +691,7 @@ void run_admit(void)
     RUN(a_path_that_is_no_endpoint_has_a_quota_only);
     RUN(other_spellings_do_not_slip_past);
     RUN(an_unknown_tier_or_key_is_an_error_that_takes_nothing);
+    RUN(a_negotiated_policy_needs_no_entry_in_the_plan);
     RUN(the_wrong_clock_is_an_error_that_takes_nothing);
     RUN(null_is_refused_but_for_tier_and_decision);
     RUN(a_decision_of_the_wrong_size_takes_nothing);

@@ -803,6 +803,19 @@ void admission_asks_for_both()
     CHECK(checked.max_in_flight() == 0);
 }
 
+void admission_by_a_negotiated_policy()
+{
+    const auto           limiter = mavera::Limiter::in_process(caller_clock());
+    auto                 plan = mavera::Plan::contract();
+    const mavera::Policy one{1, 60000};
+
+    CHECK(limiter.admit_at(plan, "key", one, "/mave/chat", T0));
+    const auto second = limiter.admit_at(plan, "key", one, "/mave/chat", T0);
+    CHECK(!second && second.decision.limit() == 1);
+    CHECK_THROWS(MAVERA_RL_ECLOCK, "",
+                 limiter.admit(plan, "key", one, "/mave/chat"));
+}
+
 void admission_that_cannot_be_answered_throws()
 {
     const auto limiter = mavera::Limiter::in_process(caller_clock());
@@ -912,6 +925,7 @@ int main()
     a_lease_that_has_ended_is_not_held();
     a_full_table_of_permits_answers_by_policy();
     admission_asks_for_both();
+    admission_by_a_negotiated_policy();
     admission_that_cannot_be_answered_throws();
     admission_by_a_plan_file();
     threads_never_hold_more_than_there_are();
