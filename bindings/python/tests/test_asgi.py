@@ -22,14 +22,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from mavera_rl import Decision, Limiter, ManualClock, UnknownTierError
-from mavera_rl.asgi import (
-    Exchange,
-    RateLimitMiddleware,
-    api_key,
-    client_address,
-    header,
-    target,
-)
+from mavera_rl._asgi_caller import target
+from mavera_rl._asgi_exchange import Exchange
+from mavera_rl.asgi import RateLimitMiddleware, api_key, client_address, header
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

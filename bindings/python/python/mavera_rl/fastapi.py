@@ -26,13 +26,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from . import _http
-from ._native import Decision, Limiter
-from ._workers import PrivateLimiterWarning, Watch
-from .asgi import (
-    POLICY_VIOLATION,
-    TRY_AGAIN_LATER,
+from ._asgi_caller import (
     Caller,
-    Exchange,
     KeyOption,
     TierOption,
     api_key,
@@ -40,6 +35,9 @@ from .asgi import (
     header,
     target,
 )
+from ._asgi_exchange import POLICY_VIOLATION, TRY_AGAIN_LATER, Exchange
+from ._native import Decision, Limiter
+from ._workers import PrivateLimiterWarning, Watch
 from .errors import RateLimited, UnknownKeyError
 
 __all__ = [
