@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI
 
-from mavera_rl import Limiter, ManualClock
+from asgi_tools import CHAT, DENIAL, App, Message, Receive, Scope, Send, http, limiter
+from mavera_rl import Limiter
 from mavera_rl.asgi import RateLimitMiddleware
 from mavera_rl.fastapi import RateLimit, install
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-CHAT = "/mave/chat"
 
 
 @types.coroutine
@@ -49,25 +42,20 @@ def cancelled_at(k: int, work: Coroutine[Any, Any, None]) -> bool:
         return True
 
 
-def limiter() -> Limiter:
-    own = Limiter(clock=ManualClock(), tier="starter", keys=64)
+def roomy() -> Limiter:
+    """With room for a request at every await that is tried."""
+    own = limiter()
     own.plan.set_tier("starter", 1000)
     return own
 
 
 def scope_of(kind: str) -> Scope:
-    return {
-        "type": kind,
-        "method": "GET",
-        "path": CHAT,
-        "raw_path": CHAT.encode(),
-        "query_string": b"",
-        "headers": [(b"x-api-key", b"k")],
-        "extensions": {"websocket.http.response": {}},
-    }
+    return {**http(CHAT), "type": kind, "query_string": b"", **DENIAL}
 
 
 class Server:
+    """Suspends at every message, before it counts as sent and after."""
+
     def __init__(self, *incoming: str) -> None:
         self.incoming = list(incoming)
         self.sent: list[str] = []
@@ -147,7 +135,7 @@ INCOMING = {
 def test_cancelled_at_any_await_no_permit_is_held(
     kind: str, app: App, least: int, headers: Any
 ) -> None:
-    own = limiter()
+    own = roomy()
     limited = RateLimitMiddleware(
         app, own, key=key, tier=tier, skip=skip, headers=headers
     )
@@ -167,7 +155,7 @@ def test_cancelled_at_any_await_no_permit_is_held(
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_a_refusal_cancelled_at_any_await_leaves_what_others_hold(kind: str) -> None:
-    own = limiter()
+    own = roomy()
     held = [own.permit("k", CHAT) for _ in range(10)]
     limited = RateLimitMiddleware(http_app, own, key=key)
     k = 1
@@ -188,7 +176,7 @@ def test_a_refusal_cancelled_at_any_await_leaves_what_others_hold(kind: str) -> 
 
 @pytest.mark.parametrize("after", range(1, 16))
 def test_a_fastapi_route_whose_task_is_cancelled_holds_no_permit(after: int) -> None:
-    own = limiter()
+    own = roomy()
     app = FastAPI()
     install(app)
 
