@@ -1,0 +1,3 @@
+module github.com/mavera-ai/mavera-rl/bindings/go
+
+go 1.24
