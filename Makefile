@@ -7,14 +7,17 @@
 #   make uninstall      with the same
 #   make demo           the gateway, with real requests against the contract
 #   make demo-python    FastAPI under gunicorn, and a client that keeps its pace
+#   make demo-go        gateways in C, Go and Python on one region
 #   make test           all tests
 #   make bench          the benchmarks, beside their peers
 #   make bench-python   the same of the Python binding
+#   make bench-go       the same of the Go package
 #   make verify-long    deeper models, mutants, more cases: about an hour
 #   make header         writes include/mavera_rl.h anew
 
 CARGO  ?= cargo
 PYTHON ?= python3
+GO     ?= go
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # The library as a program would find it installed.
@@ -25,17 +28,27 @@ STAGED := MAVERA_RL_CFLAGS="-I$(STAGE)/include" \
 GATEWAY := $(TARGET)/gateway/mavera-gateway
 VENV    := $(TARGET)/venv
 BINDING := bindings/python
+GO_GATEWAY := $(TARGET)/go-gateway
+# Go does not see when the library changes; its checksum among the flags does.
+GO_LINK  = CGO_LDFLAGS="-L$(TARGET)/release" CGO_CFLAGS="-O2 \
+    -DMAVERA_RL_BUILD=$$(cksum <$(TARGET)/release/libmavera_rl.a | cut -d' ' -f1)"
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all lib install uninstall stage gateway demo demo-python test bench \
-        bench-python verify-long header toolchain needs lint test-rust \
-        test-models test-freestanding test-install test-c test-readme \
-        test-gateway test-python clean
+.PHONY: all lib install uninstall stage gateway go-gateway demo demo-python \
+        demo-go test bench bench-python bench-go verify-long header toolchain \
+        go-toolchain needs lint test-rust test-models test-freestanding \
+        test-install test-c test-readme test-gateway test-python test-go clean
 
 all: lib
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { echo "missing: Rust 1.88 or later;" \
 	    "please install it from https://rustup.rs" >&2; exit 1; }
+	@scripts/require.sh cc=gcc
+
+go-toolchain:
+	@command -v $(GO) >/dev/null || { echo "missing: Go 1.24 or later;" \
+	    "please install it from https://go.dev/dl" >&2; exit 1; }
 	@scripts/require.sh cc=gcc
 
 lib: toolchain
@@ -63,8 +76,14 @@ demo: gateway
 demo-python: $(VENV)/mavera
 	$(VENV)/bin/python examples/fastapi_demo.py
 
+go-gateway: lib go-toolchain
+	cd examples/go_gateway && $(GO_LINK) $(GO) build -o $(GO_GATEWAY) .
+
+demo-go: gateway go-gateway $(VENV)/mavera
+	$(VENV)/bin/python examples/three_gateways.py $(GATEWAY) $(GO_GATEWAY)
+
 test: needs lint test-rust test-models test-freestanding test-install test-c \
-      test-readme test-gateway test-python
+      test-readme test-gateway test-python test-go
 	@echo "make test: all parts passed"
 
 needs: toolchain
@@ -141,6 +160,16 @@ test-python: toolchain $(VENV)/mavera $(VENV)/limits
 	cd $(BINDING) && LIMITS_SOURCE=$(VENV)/limits $(VENV)/bin/pytest -q
 	$(VENV)/bin/python examples/fastapi_demo.py
 
+test-go: lib go-toolchain demo-go
+	@unformatted=$$(gofmt -l bindings/go examples/go_gateway); \
+	    [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }
+	cd bindings/go && $(GO_LINK) $(GO) vet ./...
+	cd bindings/go && $(GO_LINK) $(GO) run $(STATICCHECK) ./...
+	cd bindings/go && $(GO_LINK) $(GO) test ./...
+	cd bindings/go && $(GO_LINK) $(GO) test -race ./...
+	cd bindings/go/peers && $(GO_LINK) $(GO) vet ./... \
+	    && $(GO_LINK) $(GO) test ./...
+
 bench: toolchain
 	$(CARGO) bench --locked --package mavera-rl
 
@@ -153,6 +182,9 @@ $(VENV)/floor: $(VENV)/tools Cargo.lock \
 
 bench-python: toolchain $(VENV)/mavera $(VENV)/floor
 	$(VENV)/bin/python $(BINDING)/benches/table.py
+
+bench-go: lib go-toolchain
+	cd bindings/go/peers && $(GO_LINK) $(GO) test -run '^$$' -bench . -count 5
 
 verify-long: needs
 	LOOM_MAX_PREEMPTIONS=4 scripts/loom.sh

@@ -1,8 +1,9 @@
 // Package capi is the thin layer over include/mavera_rl.h: the only place with
 // cgo. It gives numbers and addresses; package mavera gives them their meaning.
 //
-// What a check needs is passed in registers and comes back in one small struct
-// without pointers, so that cgo has nothing to inspect and nothing escapes.
+// What a check needs is passed as numbers, and its answer is written into a
+// mirror of the library's struct that has no pointers, so that cgo has nothing to
+// inspect and nothing escapes.
 package capi
 
 /*
@@ -43,61 +44,19 @@ package capi
 #include <string.h>
 
 typedef struct {
-    uint64_t retry_after_ms;
-    uint64_t reset_after_ms;
-    uint64_t reset_unix_ms;
-    uint64_t endpoint;
-    uint32_t used;
-    uint32_t remaining;
-    uint32_t limit;
-    uint32_t window_ms;
-    uint32_t retry_after_s;
-    uint32_t untracked;
-    uint32_t in_flight;
-    uint32_t max_in_flight;
-    int32_t  outcome;
-    uint32_t reserved;
-} mrl_decision;
-
-typedef struct {
     uint64_t place;
     uint64_t word;
 } mrl_permit;
 
-static inline void mrl_give(const mavera_rl_decision *from, mrl_decision *to)
-{
-    to->retry_after_ms = from->retry_after_ms;
-    to->reset_after_ms = from->reset_after_ms;
-    to->reset_unix_ms = from->reset_unix_ms;
-    to->endpoint = (uint64_t) (uintptr_t) from->endpoint;
-    to->used = from->used;
-    to->remaining = from->remaining;
-    to->limit = from->limit;
-    to->window_ms = from->window_ms;
-    to->retry_after_s = from->retry_after_s;
-    to->untracked = from->untracked;
-    to->in_flight = from->in_flight;
-    to->max_in_flight = from->max_in_flight;
-    to->outcome = from->outcome;
-}
+// Go's mirror of a decision, which has no pointers: cgo then looks for none.
+typedef uint64_t mrl_decision;
 
-static inline void mrl_take(const mrl_decision *from, mavera_rl_decision *to)
+static inline mavera_rl_decision *mrl_sized(mrl_decision *mirror)
 {
-    memset(to, 0, sizeof(*to));
-    to->size = sizeof(*to);
-    to->outcome = from->outcome;
-    to->limit = from->limit;
-    to->used = from->used;
-    to->remaining = from->remaining;
-    to->window_ms = from->window_ms;
-    to->retry_after_s = from->retry_after_s;
-    to->retry_after_ms = from->retry_after_ms;
-    to->reset_after_ms = from->reset_after_ms;
-    to->reset_unix_ms = from->reset_unix_ms;
-    to->untracked = from->untracked;
-    to->in_flight = from->in_flight;
-    to->max_in_flight = from->max_in_flight;
-    to->endpoint = (const char *) (uintptr_t) from->endpoint;
+    mavera_rl_decision *d = (mavera_rl_decision *) (void *) mirror;
+
+    d->size = sizeof(*d);
+    return d;
 }
 
 // The clock of the caller is chosen by now_ms: 0 for the region's own.
@@ -106,38 +65,26 @@ static inline int mrl_check(uintptr_t rl, const char *key, size_t key_len,
     uint32_t limit, uint32_t window_ms, uint32_t cost, uint64_t now_ms,
     mrl_decision *out)
 {
-    mavera_rl_policy   policy = {sizeof(policy), limit, window_ms};
-    mavera_rl_decision d;
-    int                code;
+    mavera_rl_policy    policy = {sizeof(policy), limit, window_ms};
+    mavera_rl_decision *d = mrl_sized(out);
 
-    d.size = sizeof(d);
-    code = now_ms == 0
-        ? mavera_rl_check((mavera_rl *) rl, key, key_len, &policy, cost, &d)
+    return now_ms == 0
+        ? mavera_rl_check((mavera_rl *) rl, key, key_len, &policy, cost, d)
         : mavera_rl_check_at((mavera_rl *) rl, key, key_len, &policy, cost,
-              now_ms, &d);
-    if (code >= 0) {
-        mrl_give(&d, out);
-    }
-    return code;
+              now_ms, d);
 }
 
 static inline int mrl_peek(uintptr_t rl, const char *key, size_t key_len,
     uint32_t limit, uint32_t window_ms, uint32_t cost, uint64_t now_ms,
     mrl_decision *out)
 {
-    mavera_rl_policy   policy = {sizeof(policy), limit, window_ms};
-    mavera_rl_decision d;
-    int                code;
+    mavera_rl_policy    policy = {sizeof(policy), limit, window_ms};
+    mavera_rl_decision *d = mrl_sized(out);
 
-    d.size = sizeof(d);
-    code = now_ms == 0
-        ? mavera_rl_peek((mavera_rl *) rl, key, key_len, &policy, cost, &d)
+    return now_ms == 0
+        ? mavera_rl_peek((mavera_rl *) rl, key, key_len, &policy, cost, d)
         : mavera_rl_peek_at((mavera_rl *) rl, key, key_len, &policy, cost,
-              now_ms, &d);
-    if (code >= 0) {
-        mrl_give(&d, out);
-    }
-    return code;
+              now_ms, d);
 }
 
 // As many as the library asks the memory of at once.
@@ -147,11 +94,11 @@ static inline int mrl_check_many(uintptr_t rl, const char *keys,
     const uint64_t *lens, size_t count, uint32_t limit, uint32_t window_ms,
     uint32_t cost, uint64_t now_ms, mrl_decision *out)
 {
-    mavera_rl_policy   policy = {sizeof(policy), limit, window_ms};
-    mavera_rl_request  requests[MRL_BATCH];
-    mavera_rl_decision d[MRL_BATCH];
-    size_t             done, n, i;
-    int                code;
+    mavera_rl_policy    policy = {sizeof(policy), limit, window_ms};
+    mavera_rl_request   requests[MRL_BATCH];
+    mavera_rl_decision *d = (mavera_rl_decision *) (void *) out;
+    size_t              done, n, i;
+    int                 code;
 
     for (done = 0; done < count; done += n) {
         n = count - done < MRL_BATCH ? count - done : MRL_BATCH;
@@ -162,17 +109,15 @@ static inline int mrl_check_many(uintptr_t rl, const char *keys,
             requests[i].key_len = lens[done + i];
             requests[i].policy = &policy;
             requests[i].cost = cost;
-            d[i].size = sizeof(d[i]);
+            d[done + i].size = sizeof(*d);
             keys += lens[done + i];
         }
         code = now_ms == 0
-            ? mavera_rl_check_many((mavera_rl *) rl, requests, n, d)
-            : mavera_rl_check_many_at((mavera_rl *) rl, requests, n, now_ms, d);
+            ? mavera_rl_check_many((mavera_rl *) rl, requests, n, d + done)
+            : mavera_rl_check_many_at((mavera_rl *) rl, requests, n,
+                  now_ms, d + done);
         if (code != 0) {
             return code;
-        }
-        for (i = 0; i < n; i++) {
-            mrl_give(&d[i], &out[done + i]);
         }
     }
     return 0;
@@ -211,31 +156,27 @@ static inline int mrl_admit(uintptr_t rl, uintptr_t plan, const char *key,
     size_t key_len, const char *tier, int64_t limit, uint32_t window_ms,
     const char *path, uint64_t now_ms, mrl_decision *out, mrl_permit *permit)
 {
-    mavera_rl_policy   policy = {sizeof(policy), (uint32_t) limit, window_ms};
-    mavera_rl_decision d;
-    mavera_rl_permit   held = {0, 0};
-    int                code;
+    mavera_rl_policy    policy = {sizeof(policy), (uint32_t) limit, window_ms};
+    mavera_rl_decision *d = mrl_sized(out);
+    mavera_rl_permit    held = {0, 0};
+    int                 code;
 
-    d.size = sizeof(d);
     if (limit >= 0) {
         code = now_ms == 0
             ? mavera_rl_admit_policy((mavera_rl *) rl, (mavera_rl_plan *) plan,
-                  key, key_len, &policy, path, &d, &held)
+                  key, key_len, &policy, path, d, &held)
             : mavera_rl_admit_policy_at((mavera_rl *) rl,
                   (mavera_rl_plan *) plan, key, key_len, &policy, path, now_ms,
-                  &d, &held);
+                  d, &held);
     } else {
         code = now_ms == 0
             ? mavera_rl_admit((mavera_rl *) rl, (mavera_rl_plan *) plan, key,
-                  key_len, tier, path, &d, &held)
+                  key_len, tier, path, d, &held)
             : mavera_rl_admit_at((mavera_rl *) rl, (mavera_rl_plan *) plan, key,
-                  key_len, tier, path, now_ms, &d, &held);
+                  key_len, tier, path, now_ms, d, &held);
     }
-    if (code >= 0) {
-        mrl_give(&d, out);
-        permit->place = held.place;
-        permit->word = held.word;
-    }
+    permit->place = held.place;
+    permit->word = held.word;
     return code;
 }
 
@@ -278,21 +219,15 @@ static inline int mrl_plan_endpoint(uintptr_t plan, const char *target,
     return code;
 }
 
-static inline size_t mrl_headers(const mrl_decision *d, uint32_t flavour,
-    char *buf, size_t cap)
+static inline size_t mrl_headers(mrl_decision *d, uint32_t flavour, char *buf,
+    size_t cap)
 {
-    mavera_rl_decision whole;
-
-    mrl_take(d, &whole);
-    return mavera_rl_format_headers(&whole, flavour, buf, cap);
+    return mavera_rl_format_headers(mrl_sized(d), flavour, buf, cap);
 }
 
-static inline size_t mrl_body(const mrl_decision *d, char *buf, size_t cap)
+static inline size_t mrl_body(mrl_decision *d, char *buf, size_t cap)
 {
-    mavera_rl_decision whole;
-
-    mrl_take(d, &whole);
-    return mavera_rl_format_body(&whole, buf, cap);
+    return mavera_rl_format_body(mrl_sized(d), buf, cap);
 }
 
 static inline void mrl_empty(void)
@@ -419,22 +354,36 @@ type Options struct {
 	Cells, MaxWindowMs, Clock, OnFull, Mode, PermitCells uint32
 }
 
-// Decision as the C library gives it. Endpoint is an address in the plan.
+// Decision mirrors mavera_rl_decision. Endpoint is an address in the plan.
 type Decision struct {
-	RetryAfterMs, ResetAfterMs, ResetUnixMs, Endpoint        uint64
-	Used, Remaining, Limit, WindowMs, RetryAfterS, Untracked uint32
-	InFlight, MaxInFlight                                    uint32
-	Outcome                                                  int32
-	_                                                        uint32
+	size                                          uint64
+	Outcome                                       int32
+	Limit, Used, Remaining, WindowMs, RetryAfterS uint32
+	RetryAfterMs, ResetAfterMs, ResetUnixMs       uint64
+	Untracked, InFlight, MaxInFlight, _           uint32
+	Endpoint                                      uint64
 }
 
-// Permit as the C library gives it; zero is none.
+// Permit mirrors mavera_rl_permit; zero is none.
 type Permit struct{ Place, Word uint64 }
 
-// Both are read and written as the other.
+// A mirror that is not one does not compile.
 var (
-	_ [unsafe.Sizeof(Decision{})]byte = [unsafe.Sizeof(C.mrl_decision{})]byte{}
-	_ [unsafe.Sizeof(Permit{})]byte   = [unsafe.Sizeof(C.mrl_permit{})]byte{}
+	_ [unsafe.Sizeof(Decision{})]byte                = [C.sizeof_mavera_rl_decision]byte{}
+	_ [unsafe.Offsetof(Decision{}.Outcome)]byte      = [unsafe.Offsetof(C.mavera_rl_decision{}.outcome)]byte{}
+	_ [unsafe.Offsetof(Decision{}.Limit)]byte        = [unsafe.Offsetof(C.mavera_rl_decision{}.limit)]byte{}
+	_ [unsafe.Offsetof(Decision{}.Used)]byte         = [unsafe.Offsetof(C.mavera_rl_decision{}.used)]byte{}
+	_ [unsafe.Offsetof(Decision{}.Remaining)]byte    = [unsafe.Offsetof(C.mavera_rl_decision{}.remaining)]byte{}
+	_ [unsafe.Offsetof(Decision{}.WindowMs)]byte     = [unsafe.Offsetof(C.mavera_rl_decision{}.window_ms)]byte{}
+	_ [unsafe.Offsetof(Decision{}.RetryAfterS)]byte  = [unsafe.Offsetof(C.mavera_rl_decision{}.retry_after_s)]byte{}
+	_ [unsafe.Offsetof(Decision{}.RetryAfterMs)]byte = [unsafe.Offsetof(C.mavera_rl_decision{}.retry_after_ms)]byte{}
+	_ [unsafe.Offsetof(Decision{}.ResetAfterMs)]byte = [unsafe.Offsetof(C.mavera_rl_decision{}.reset_after_ms)]byte{}
+	_ [unsafe.Offsetof(Decision{}.ResetUnixMs)]byte  = [unsafe.Offsetof(C.mavera_rl_decision{}.reset_unix_ms)]byte{}
+	_ [unsafe.Offsetof(Decision{}.Untracked)]byte    = [unsafe.Offsetof(C.mavera_rl_decision{}.untracked)]byte{}
+	_ [unsafe.Offsetof(Decision{}.InFlight)]byte     = [unsafe.Offsetof(C.mavera_rl_decision{}.in_flight)]byte{}
+	_ [unsafe.Offsetof(Decision{}.MaxInFlight)]byte  = [unsafe.Offsetof(C.mavera_rl_decision{}.max_in_flight)]byte{}
+	_ [unsafe.Offsetof(Decision{}.Endpoint)]byte     = [unsafe.Offsetof(C.mavera_rl_decision{}.endpoint)]byte{}
+	_ [unsafe.Sizeof(Permit{})]byte                  = [C.sizeof_mrl_permit]byte{}
 )
 
 func (d *Decision) c() *C.mrl_decision { return (*C.mrl_decision)(unsafe.Pointer(d)) }
