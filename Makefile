@@ -160,13 +160,17 @@ test-python: toolchain $(VENV)/mavera $(VENV)/limits
 	cd $(BINDING) && LIMITS_SOURCE=$(VENV)/limits $(VENV)/bin/pytest -q
 	$(VENV)/bin/python examples/fastapi_demo.py
 
-test-go: lib go-toolchain demo-go
+test-go: stage go-toolchain demo-go
 	@unformatted=$$(gofmt -l bindings/go examples/go_gateway); \
 	    [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }
 	cd bindings/go && $(GO_LINK) $(GO) vet ./...
 	cd bindings/go && $(GO_LINK) $(GO) run $(STATICCHECK) ./...
 	cd bindings/go && $(GO_LINK) $(GO) test ./...
 	cd bindings/go && $(GO_LINK) $(GO) test -race ./...
+	@scripts/require.sh pkg-config
+	cd bindings/go && PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig \
+	    CGO_LDFLAGS=-Wl,-rpath,$(STAGE)/lib \
+	    $(GO) test -count 1 -short -tags mavera_dynamic .
 	cd bindings/go/peers && $(GO_LINK) $(GO) vet ./... \
 	    && $(GO_LINK) $(GO) test ./...
 
