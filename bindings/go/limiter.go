@@ -23,6 +23,9 @@ type Limiter struct {
 // of users would cost each check more than the check of a quiet key.
 type handle struct {
 	ptr uintptr
+	// Without a pointer it would share 16 bytes with other small values, and
+	// the library's handle would not be closed before all of those are gone.
+	_ *byte
 }
 
 // Open opens the limiter of all processes that open path, which is best on
@@ -61,7 +64,7 @@ func open(path string, options []Option) (*Limiter, error) {
 	if code != 0 {
 		return nil, told(code, why)
 	}
-	h := &handle{ptr}
+	h := &handle{ptr: ptr}
 	runtime.AddCleanup(h, capi.Close, ptr)
 	limiter := &Limiter{plan: s.plan, now: s.now}
 	limiter.handle.Store(h)
