@@ -1,7 +1,9 @@
 package mavera
 
 import (
+	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/mavera-ai/mavera-rl/bindings/go/internal/capi"
@@ -50,6 +52,9 @@ func DefaultPlan() *Plan {
 func LoadPlan(path string) (*Plan, error) {
 	if path == "" {
 		return nil, told(capi.EPLAN, "the plan's path is empty")
+	}
+	if strings.IndexByte(path, 0) >= 0 {
+		return nil, told(capi.EPLAN, fmt.Sprintf("the plan's path has a NUL in it: %q", path))
 	}
 	return newPlan(path)
 }
@@ -110,7 +115,12 @@ func (p *Plan) SetTier(tier string, policy Policy) error {
 	if err != nil {
 		return err
 	}
-	code := capi.PlanSetTier(p.handle.ptr, tier, limit, window)
+	var buf [nameCap]byte
+	name, err := terminated(buf[:0], tier, "tier")
+	if err != nil {
+		return err
+	}
+	code := capi.PlanSetTier(p.handle.ptr, name, limit, window)
 	runtime.KeepAlive(p.handle)
 	if code != 0 {
 		return failure(code, "tier %s", tier)

@@ -525,11 +525,9 @@ func PlanPolicy(plan uintptr, tier []byte, key string) (limit, windowMs uint32, 
 	return uint32(l), uint32(w), code
 }
 
-// PlanSetTier gives a tier other numbers.
-func PlanSetTier(plan uintptr, tier string, limit, windowMs uint32) int {
-	name := C.CString(tier)
-	defer C.free(unsafe.Pointer(name))
-	return int(C.mrl_plan_set_tier(C.uintptr_t(plan), name, C.uint32_t(limit), C.uint32_t(windowMs)))
+// PlanSetTier gives a tier other numbers; its name ends with a NUL.
+func PlanSetTier(plan uintptr, tier []byte, limit, windowMs uint32) int {
+	return int(C.mrl_plan_set_tier(C.uintptr_t(plan), chars(tier), C.uint32_t(limit), C.uint32_t(windowMs)))
 }
 
 // PlanMaxWindowMs is the longest window.
