@@ -1,6 +1,7 @@
 package mavera
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 
@@ -73,12 +74,27 @@ func (l *Limiter) admit(key string, tier []byte, limit int64, window uint32, tar
 	runtime.KeepAlive(h)
 	runtime.KeepAlive(plan)
 	if code < 0 {
-		if code == capi.ENOENT && tier == nil {
-			return Admission{}, failure(code, "the plan does not list the key")
-		}
-		return Admission{}, failure(code, "tier %q", strings.TrimSuffix(string(tier), "\x00"))
+		return Admission{}, unanswered(code, tier, limit, window)
 	}
 	return admission, nil
+}
+
+// unanswered says by what numbers the library could not answer.
+func unanswered(code int, tier []byte, limit int64, windowMs uint32) error {
+	asked := "by the plan's entry of the key"
+	switch {
+	case tier != nil:
+		asked = fmt.Sprintf("tier %q", strings.TrimSuffix(string(tier), "\x00"))
+	case limit >= 0:
+		asked = fmt.Sprintf("limit %d in %v", limit, duration(uint64(windowMs)))
+	case code == capi.ENOENT:
+		asked = "the plan does not list the key"
+	}
+	if code == capi.EINVAL {
+		asked += "; is the window longer than the region's longest," +
+			" or the endpoint's limit above its permit cells?"
+	}
+	return failure(code, "%s", asked)
 }
 
 // terminated appends text and a NUL. Text with a NUL in it would be read as

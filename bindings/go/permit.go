@@ -34,7 +34,8 @@ func (p Permit) Held() bool { return p.raw != (capi.Permit{}) }
 // TryAcquire takes a permit alone, without asking for quota.
 //
 // Fails with [ErrBusy] if as many are held, [ErrFull], [ErrKey], [ErrInvalid]
-// (the class has more than the region's permit cells, or none), [ErrSlots] (this
+// (the class has more than the region's permit cells, or none, or a lease of
+// more than a day, or one by [WithNow]), [ErrSlots] (this
 // process cannot be registered with the region), [ErrClosed].
 func (l *Limiter) TryAcquire(key string, class Class) (Permit, error) {
 	h := l.handle.Load()
@@ -52,7 +53,8 @@ func (l *Limiter) TryAcquire(key string, class Class) (Permit, error) {
 	case code == capi.Full:
 		return Permit{}, ErrFull
 	}
-	return Permit{}, failure(code, "class %q with at most %d", class.name, class.most)
+	return Permit{}, failure(code, "class %q with at most %d and a lease of %v",
+		class.name, class.most, duration(uint64(class.lease)))
 }
 
 // Acquire is [Limiter.TryAcquire] that waits until there is one. A permit may

@@ -87,23 +87,26 @@ func (p *Plan) Policy(tier string) (Policy, error) {
 	}
 	limit, window, code := capi.PlanPolicy(p.handle.ptr, name, "")
 	runtime.KeepAlive(p.handle)
-	return p.policy(limit, window, code, "tier", tier)
+	if code != 0 {
+		return Policy{}, failure(code, "tier %q", tier)
+	}
+	return Policy{Limit: int(limit), Window: duration(uint64(window))}, nil
 }
 
 // KeyPolicy is what a key of the plan's own list may.
 //
-// Fails with [ErrUnknown].
+// Fails with [ErrUnknown] and [ErrKey].
 func (p *Plan) KeyPolicy(key string) (Policy, error) {
+	if key == "" {
+		return Policy{}, ErrKey
+	}
 	limit, window, code := capi.PlanPolicy(p.handle.ptr, nil, key)
 	runtime.KeepAlive(p.handle)
-	return p.policy(limit, window, code, "key", "that was asked for")
-}
-
-func (p *Plan) policy(limit, window uint32, code int, what, name string) (Policy, error) {
 	if code != 0 {
-		return Policy{}, failure(code, "%s %s", what, name)
+		// Which is a secret.
+		return Policy{}, failure(code, "the plan does not list the key")
 	}
-	return Policy{Limit: int(limit), Window: time.Duration(window) * time.Millisecond}, nil
+	return Policy{Limit: int(limit), Window: duration(uint64(window))}, nil
 }
 
 // SetTier gives a tier other numbers, in this process and from now on. What
@@ -123,7 +126,7 @@ func (p *Plan) SetTier(tier string, policy Policy) error {
 	code := capi.PlanSetTier(p.handle.ptr, name, limit, window)
 	runtime.KeepAlive(p.handle)
 	if code != 0 {
-		return failure(code, "tier %s", tier)
+		return failure(code, "tier %q", tier)
 	}
 	return nil
 }
