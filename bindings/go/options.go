@@ -61,6 +61,10 @@ func WithCoarseClock() Option {
 // the same for all who open it: for tests. It must be safe for concurrent use.
 func WithNow(now func() time.Time) Option {
 	return func(s *settings) {
+		if now == nil {
+			s.wrong = failure(capi.EINVAL, "the clock of WithNow is nil")
+			return
+		}
 		s.now = now
 		s.region.Clock = capi.ClockCaller
 	}
