@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-
-	"github.com/mavera-ai/mavera-rl/bindings/go/internal/capi"
 )
 
 // The bodies of a request without a key, with one that is none of the plan's,
@@ -51,6 +49,7 @@ func Tier(name string) MiddlewareOption {
 
 // TierFrom says a request's tier; "" is what the plan's own list says of the
 // key, which is so for all requests if neither this nor [PolicyFrom] is given.
+// A key that it does not list gets a 401.
 func TierFrom(tier func(r *http.Request, key string) string) MiddlewareOption {
 	return func(m *middleware) { m.tier = tier }
 }
@@ -136,9 +135,9 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		unauthorized(w, noKeyBody)
 		return
 	}
-	admission, err := m.admit(r, key)
+	admission, listed, err := m.admit(r, key)
 	if err != nil {
-		m.fail(w, r, next, err)
+		m.fail(w, r, next, listed, err)
 		return
 	}
 	m.tell(w, admission.Decision)
@@ -154,7 +153,8 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	next.ServeHTTP(w, r)
 }
 
-func (m *middleware) admit(r *http.Request, key string) (Admission, error) {
+// admit also reports whether the plan's own list was asked for the key.
+func (m *middleware) admit(r *http.Request, key string) (admission Admission, listed bool, err error) {
 	target := r.RequestURI
 	if target == "" {
 		// A request that no server has read.
@@ -162,14 +162,16 @@ func (m *middleware) admit(r *http.Request, key string) (Admission, error) {
 	}
 	if m.policy != nil {
 		if policy, ok := m.policy(r, key); ok {
-			return m.limiter.AdmitPolicy(key, policy, target)
+			admission, err = m.limiter.AdmitPolicy(key, policy, target)
+			return admission, false, err
 		}
 	}
 	tier := ""
 	if m.tier != nil {
 		tier = m.tier(r, key)
 	}
-	return m.limiter.Admit(key, tier, target)
+	admission, err = m.limiter.Admit(key, tier, target)
+	return admission, tier == "", err
 }
 
 func (m *middleware) tell(w http.ResponseWriter, decision Decision) {
@@ -180,9 +182,8 @@ func (m *middleware) tell(w http.ResponseWriter, decision Decision) {
 	}
 }
 
-func (m *middleware) fail(w http.ResponseWriter, r *http.Request, next http.Handler, err error) {
-	var told *Error
-	if m.tier == nil && errors.As(err, &told) && told.code == capi.ENOENT {
+func (m *middleware) fail(w http.ResponseWriter, r *http.Request, next http.Handler, listed bool, err error) {
+	if listed && errors.Is(err, ErrUnknown) {
 		unauthorized(w, invalidKeyBody)
 		return
 	}
