@@ -88,33 +88,42 @@ func (l *Limiter) Plan() *Plan { return l.plan }
 // key: any bytes but none. It is hashed with a secret and not kept.
 //
 // Fails with [ErrKey], [ErrInvalid], [ErrCost] (the limit is 0), [ErrClosed].
-func (l *Limiter) Check(key string, policy Policy) (Decision, error) {
-	return l.CheckN(key, policy, 1)
+func (l *Limiter) Check(key string, policy Policy) (decision Decision, err error) {
+	err = l.check(key, policy, 1, &decision.raw)
+	return
 }
 
 // CheckBytes is [Limiter.Check] of a key in bytes.
-func (l *Limiter) CheckBytes(key []byte, policy Policy) (Decision, error) {
+func (l *Limiter) CheckBytes(key []byte, policy Policy) (decision Decision, err error) {
 	// Read during the call only.
-	return l.CheckN(unsafe.String(unsafe.SliceData(key), len(key)), policy, 1)
+	err = l.check(unsafe.String(unsafe.SliceData(key), len(key)), policy, 1, &decision.raw)
+	return
 }
 
 // CheckN charges cost units, or none of them. A cost of 0 charges nothing, as
 // [Limiter.Peek].
 //
 // Fails as [Limiter.Check]; with [ErrCost] if the cost exceeds the limit.
-func (l *Limiter) CheckN(key string, policy Policy, cost int) (Decision, error) {
+func (l *Limiter) CheckN(key string, policy Policy, cost int) (decision Decision, err error) {
+	err = l.check(key, policy, cost, &decision.raw)
+	return
+}
+
+// check writes its answer where the caller's result lies: a copy of it is a
+// tenth of what a check costs.
+func (l *Limiter) check(key string, policy Policy, cost int, to *capi.Decision) error {
 	h := l.handle.Load()
 	limit, window, err := policy.numbers()
 	if h == nil || err != nil || key == "" || uint(cost) > MaxLimit {
-		return Decision{}, l.refuse(h, key, cost, err)
+		return l.refuse(h, key, cost, err)
 	}
-	var decision Decision
-	code := capi.Check(h.ptr, key, limit, window, uint32(cost), l.millisecond(), &decision.raw)
+	code := capi.Check(h.ptr, key, limit, window, uint32(cost), l.millisecond(), to)
 	runtime.KeepAlive(h)
 	if code < 0 {
-		return Decision{}, failed(code, policy, cost)
+		*to = capi.Decision{}
+		return failed(code, policy, cost)
 	}
-	return decision, nil
+	return nil
 }
 
 // Peek says whether [Limiter.Check] would admit a unit now. It charges nothing.
