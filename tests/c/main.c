@@ -39,6 +39,7 @@ void run_processes(void);
 void run_permits(void);
 void run_permit_processes(void);
 void run_admit(void);
+void run_scenarios(void);
 
 /* Says which test it was that crashed or hung, then dies of it. */
 static void died(int signal_number)
@@ -101,6 +102,7 @@ int main(int argc, char **argv)
     run_permits();
     run_permit_processes();
     run_admit();
+    run_scenarios();
 
     if (check_skipped > 0) {
         printf("%u skipped\n", check_skipped);
