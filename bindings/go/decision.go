@@ -21,7 +21,7 @@ const (
 	Full Outcome = capi.Full
 )
 
-// String is the code of the JSON error, or "allowed".
+// String is "allowed", or why not: for logs.
 func (o Outcome) String() string {
 	switch o {
 	case Allowed:
