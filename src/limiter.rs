@@ -311,6 +311,11 @@ impl<'m> Limiter<'m> {
         self.each(requests, answers, Time::Given, || now)
     }
 
+    /// The longest window that a policy may have, in milliseconds.
+    pub fn max_window_ms(&self) -> u32 {
+        self.region.settings.max_window_ms
+    }
+
     /// What the region is and has seen.
     pub fn stats(&self) -> Stats {
         let header = self.region.header();

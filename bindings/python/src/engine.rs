@@ -27,6 +27,22 @@ impl Engine {
         }
     }
 
+    /// Whether such a check can be answered.
+    pub(crate) fn fits(&self, policy: Policy, cost: u32) -> Result<(), Error> {
+        let (limit, window_ms) = (policy.limit(), policy.window_ms());
+        let max_window_ms = self.limiter.max_window_ms();
+        if cost > limit {
+            Err(Error::Cost { cost, limit })
+        } else if window_ms > max_window_ms {
+            Err(Error::Window {
+                window_ms,
+                max_window_ms,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
     pub(crate) fn check_many(
         &self,
         requests: &[Request<'_>],

@@ -253,13 +253,19 @@ impl Limiter {
         }
         // Kept here, so that no other thread can drop one meanwhile.
         let keys = keys.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let engine = self.engine(py)?;
         let mut requests = Vec::with_capacity(keys.len());
         for key in &keys {
             let key = self::key(key)?;
             let policy = self.policy(py, key, tier, limit, window)?;
+            if let Some(engine) = &engine {
+                // What is wrong with one is found before any is charged.
+                engine
+                    .fits(policy, cost)
+                    .map_err(|error| from_call(py, error))?;
+            }
             requests.push(Request { key, policy, cost });
         }
-        let engine = self.engine(py)?;
         let mut answers: Vec<Result<Answer, Error>> = (requests.iter())
             .map(|request| Ok(free(request.policy)))
             .collect();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -153,7 +154,20 @@ def test_many_with_one_that_is_wrong_charge_nothing(limiter: Limiter) -> None:
         limiter.check_many(["a", 1], limit=2)  # type: ignore[list-item]
     with pytest.raises(TypeError, match="several"):
         limiter.check_many("key", limit=2)
+    with pytest.raises(InvalidOptionError, match="cost 3 exceeds limit 2"):
+        limiter.check_many(["a", "b"], limit=2, cost=3)
+    with pytest.raises(InvalidOptionError, match="window_ms 61000"):
+        limiter.check_many(["a", "b"], limit=2, window=61)
     assert limiter.peek("a", limit=2).used == 0
+
+
+def test_many_of_a_plan_with_one_that_is_wrong_charge_nothing(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[keys]\na = "starter"\nb = { tier = "starter", limit = 1 }\n')
+    limiter = Limiter(keys=10, plan=plan)
+    with pytest.raises(InvalidOptionError, match="cost 2 exceeds limit 1"):
+        limiter.check_many(["a", "b"], cost=2)
+    assert limiter.peek("a").used == 0
 
 
 def test_threads_spend_exactly_the_limit() -> None:
