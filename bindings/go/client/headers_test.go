@@ -273,8 +273,8 @@ func expectWithinRange(t *testing.T, h http.Header, now time.Time) {
 	if after, ok := ParseRetryAfter(h, now); after < 0 || after > Longest || !ok && after != 0 {
 		t.Errorf("%q: Retry-After %v", h, after)
 	}
-	if quota.Limit < 0 || quota.Limit > largestCount ||
-		quota.Remaining < 0 || quota.Remaining > largestCount ||
+	if quota.Limit < 0 || int64(quota.Limit) > largestCount ||
+		quota.Remaining < 0 || int64(quota.Remaining) > largestCount ||
 		quota.ResetAfter < 0 || quota.ResetAfter > Longest ||
 		quota.Window < 0 || quota.Window > Longest {
 		t.Errorf("%q: %+v", h, quota)

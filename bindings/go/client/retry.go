@@ -74,7 +74,7 @@ func (r Retry) checked() (Retry, error) {
 	setDefault(&r.MaxBackoff, 30*time.Second)
 	setDefault(&r.Jitter, 0.1)
 	r.Backoff = max(r.Backoff, 0)
-	// No wait is believed that is longer, so none has to be longer.
+	// So that no sum of instants and waits overflows; no wait is longer.
 	r.MaxTotal = min(r.MaxTotal, 2*Longest)
 	r.Statuses = slices.Clone(r.Statuses)
 	if r.Statuses == nil {

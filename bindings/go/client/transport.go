@@ -25,7 +25,12 @@ import (
 // request's context, and with it http.Client.Timeout, is honoured in every
 // wait; Request.Cancel is left to Base.
 //
-// Safe for concurrent use if Base is. The fields are read once, by the first
+// What Base sends again by itself, as net/http does on a connection the server
+// had closed, counts once here. If the server counted it twice, the surplus is
+// taken for another spender's.
+//
+// Safe for concurrent use if Base is, and if the bodies of its responses may be
+// closed during a Read, as those of net/http may. The fields are read once, by the first
 // request.
 type Transport struct {
 	// Base sends; http.DefaultTransport if nil.
@@ -45,7 +50,9 @@ type Transport struct {
 	// Key is what the server counts by; [DefaultKey] if nil. Keys are logged:
 	// no secret belongs into them.
 	Key func(*http.Request) string
-	// Threshold, OnLow and Logger are those of the [Monitor] of each key.
+	// Threshold, OnLow and Logger are those of the [Monitor] of each key. OnLow
+	// is called before RoundTrip returns, while the request has its place: it
+	// must not wait for another request of the same key.
 	Threshold int
 	OnLow     func(Status)
 	Logger    *slog.Logger
