@@ -305,6 +305,32 @@ func TestOrder(t *testing.T) {
 		callers.expect(2, 0, 1)
 	})
 
+	virtual("a newcomer does not overtake a waiter that was woken", t, func(t *testing.T, start time.Time) {
+		queue := queueOf(t, Options{MaxInFlight: 1})
+		callers := &callers{t: t, queue: queue}
+		held := slotOf(t, queue)
+		callers.enter(patient)
+		// The place is free, and the waiter has not looked yet.
+		queue.mu.Lock()
+		queue.ledger.Cancel(held.ticket)
+		queue.mu.Unlock()
+		if slot, late := queue.take(t.Context(), turn{until: start, patience: Longest}); late == nil {
+			t.Errorf("it has ticket %d", slot.ticket)
+		}
+		callers.group.Wait()
+		callers.expect(0)
+	})
+
+	virtual("a cancelled slot wakes the next", t, func(t *testing.T, _ time.Time) {
+		queue := queueOf(t, Options{Limit: 1})
+		callers := &callers{t: t, queue: queue}
+		held := slotOf(t, queue)
+		callers.enter(patient)
+		held.Cancel()
+		synctest.Wait()
+		callers.expect(0)
+	})
+
 	virtual("whoever takes a turn wakes the next", t, func(t *testing.T, start time.Time) {
 		queue := queueOf(t, Options{Limit: 2})
 		slotOf(t, queue).Close()

@@ -178,8 +178,10 @@ func (t *Transport) try(
 			slot.Cancel()
 			replayable = replayable || body.untouched()
 		}
-		ended := body.request.Context().Err() != nil
-		if ended || !t.repeats(body.request, failed, replayable) {
+		// An error that only coincides with the end of the context is told
+		// beside it, as if it had ended the wait.
+		if isContextError(body.request.Context(), err) ||
+			!t.repeats(body.request, failed, replayable) {
 			return nil, false, err
 		}
 		tries.err = err

@@ -453,6 +453,32 @@ func TestContext(t *testing.T) {
 		r.expectSettled()
 	})
 
+	virtual("an error that coincides with the end of the context is told beside it", t, func(t *testing.T, _ time.Time) {
+		r := newRig(t, &Transport{}, ok())
+		ctx, cancel := context.WithCancel(t.Context())
+		r.transport.Base = roundTripper(func(*http.Request) (*http.Response, error) {
+			cancel()
+			return nil, errRead
+		})
+		gaveUp := r.expectGaveUp(r.request("GET", nil).WithContext(ctx), CapContext)
+		if !errors.Is(gaveUp, context.Canceled) || !errors.Is(gaveUp, errRead) || gaveUp.Attempts != 1 {
+			t.Errorf("%+v", gaveUp)
+		}
+	})
+
+	virtual("the cause of a cancellation is passed on too", t, func(t *testing.T, _ time.Time) {
+		r := newRig(t, &Transport{}, ok())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("no longer wanted")
+		r.transport.Base = roundTripper(func(*http.Request) (*http.Response, error) {
+			cancel(cause)
+			return nil, cause
+		})
+		if _, _, err := r.do(r.request("GET", nil).WithContext(ctx)); !errors.Is(err, cause) || errors.Is(err, ErrGaveUp) {
+			t.Errorf("%v", err)
+		}
+	})
+
 	virtual("MaxWait bounds the wait for the first turn", t, func(t *testing.T, _ time.Time) {
 		r := newRig(t, &Transport{Limit: 1, MaxWait: 10 * time.Second}, ok())
 		r.expectOK(r.request("GET", nil))

@@ -103,6 +103,12 @@ func contextError(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
+// isContextError says whether an error is that of a context which has ended.
+func isContextError(ctx context.Context, err error) bool {
+	return ctx.Err() != nil &&
+		(errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
+}
+
 // sleep waits, or returns the context's error: at once if its deadline comes
 // first.
 func sleep(ctx context.Context, wait time.Duration) error {
