@@ -33,32 +33,33 @@ type Admission struct {
 // [Limiter.Check] and [Limiter.TryAcquire], but never with [ErrBusy]. Allocates
 // only for targets of more than 511 bytes.
 func (l *Limiter) Admit(key, tier, target string) (Admission, error) {
-	var buf [nameCap]byte
-	if tier == "" {
-		return l.admit(key, nil, -1, 0, target)
+	h := l.handle.Load()
+	if h == nil || key == "" {
+		return Admission{}, l.refuse(h, key, 1, nil)
 	}
+	if tier == "" {
+		return l.admit(h, key, nil, -1, 0, target)
+	}
+	var buf [nameCap]byte
 	name, err := terminated(buf[:0], tier, "tier")
 	if err != nil {
 		return Admission{}, err
 	}
-	return l.admit(key, name, -1, 0, target)
+	return l.admit(h, key, name, -1, 0, target)
 }
 
 // AdmitPolicy is [Limiter.Admit] by a policy that the caller knows: what was
 // negotiated need not stand in the plan.
 func (l *Limiter) AdmitPolicy(key string, policy Policy, target string) (Admission, error) {
+	h := l.handle.Load()
 	limit, window, err := policy.numbers()
-	if err != nil {
-		return Admission{}, err
+	if h == nil || err != nil || key == "" {
+		return Admission{}, l.refuse(h, key, 1, err)
 	}
-	return l.admit(key, nil, int64(limit), window, target)
+	return l.admit(h, key, nil, int64(limit), window, target)
 }
 
-func (l *Limiter) admit(key string, tier []byte, limit int64, window uint32, target string) (Admission, error) {
-	h := l.handle.Load()
-	if h == nil || key == "" {
-		return Admission{}, l.refuse(h, key, 1, nil)
-	}
+func (l *Limiter) admit(h *handle, key string, tier []byte, limit int64, window uint32, target string) (Admission, error) {
 	var buf [targetCap]byte
 	path, err := terminated(buf[:0], target, "target")
 	if err != nil {
