@@ -247,7 +247,7 @@ func TestADecisionNamesItsEndpointWhenItsLimiterIsGone(t *testing.T) {
 		defer admission.Permit.Release()
 		return admit(t, limiter, "a", "starter", "/video-analyses").Decision
 	}()
-	collect(func() bool { return false })
+	settle()
 	equal(t, "endpoint", decision.Endpoint(), "/video-analyses")
 	if body := string(decision.Body()); !strings.Contains(body, "in flight on /video-analyses") {
 		t.Errorf("%s", body)

@@ -29,6 +29,12 @@ func collect(done func() bool) bool {
 	return done()
 }
 
+// settle lets the garbage collector take what nobody uses.
+func settle() {
+	rounds := 0
+	collect(func() bool { rounds++; return rounds > 5 })
+}
+
 // mapped counts this process's mappings of the file at path. By its number: the
 // file had no name when it was mapped.
 func mapped(t *testing.T, path string) func() int {
@@ -130,6 +136,10 @@ func TestAfterCloseEveryCallSaysSo(t *testing.T) {
 	// That it is closed comes before what else is wrong.
 	_, err = limiter.Check("", mavera.PerMinute(-1))
 	fails(t, err, mavera.ErrClosed)
+	_, err = limiter.Admit("", "\x00", "\x00")
+	fails(t, err, mavera.ErrClosed)
+	_, err = limiter.AdmitPolicy("", mavera.PerMinute(-1), "\x00")
+	fails(t, err, mavera.ErrClosed)
 	equal(t, "closed again", limiter.Close(), nil)
 	equal(t, "the plan is no part of it", limiter.Plan().MaxWindow(), time.Minute)
 }
@@ -155,7 +165,7 @@ func TestAPermitThatWasTakenBeforeCloseIsGivenBackAfterIt(t *testing.T) {
 	permit := acquire(t, limiter, "a", chat)
 	admission := admit(t, limiter, "a", "starter", "/mave/chat")
 	limiter.Close()
-	collect(func() bool { return false })
+	settle()
 	equal(t, "in flight", inFlight(t, other, "a", chat), 2)
 	equal(t, "released", permit.Release(), true)
 	equal(t, "released twice", permit.Release(), false)
@@ -201,16 +211,14 @@ func TestCloseDuringCallsIsHeardOrNot(t *testing.T) {
 	}
 }
 
-// Small values keep the memory beside them in use.
-type small struct{ value int32 }
-
 func TestMemoryIsReturnedAfterClose(t *testing.T) {
 	path := sharedPath(t)
-	var beside []*small
+	// Small values keep the memory beside them in use.
+	var beside []*int32
 	for range 16 {
-		beside = append(beside, &small{})
+		beside = append(beside, new(int32))
 		limiter := open(t, path)
-		beside = append(beside, &small{})
+		beside = append(beside, new(int32))
 		check(t, limiter, "a", mavera.PerMinute(5))
 		limiter.Close()
 	}
@@ -228,7 +236,7 @@ func TestMemoryIsReturnedWhenALimiterIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := mapped(t, path)
-	collect(func() bool { return count() == 0 })
+	settle()
 	equal(t, "mappings in use", count(), 1)
 	runtime.KeepAlive(limiter)
 	if !collect(func() bool { return count() == 0 }) {
@@ -242,7 +250,7 @@ func TestAPermitKeepsTheMemoryItLiesIn(t *testing.T) {
 	permit := acquire(t, limiter, "a", chat)
 	limiter.Close()
 	count := mapped(t, path)
-	collect(func() bool { return count() == 0 })
+	settle()
 	equal(t, "mappings in use", count(), 1)
 	equal(t, "released", permit.Release(), true)
 	if !collect(func() bool { return count() == 0 }) {

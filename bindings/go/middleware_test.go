@@ -204,7 +204,7 @@ func TestAPermitOutlivesAClose(t *testing.T) {
 	limiter, witness := open(t, path), open(t, path)
 	handler := starter(limiter, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		limiter.Close()
-		collect(func() bool { return false })
+		settle()
 		equal(t, "in flight", inFlight(t, witness, "a", video), 1)
 	}))
 	serve(handler, "GET", "/video-analyses", "a")
