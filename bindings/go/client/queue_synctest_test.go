@@ -139,6 +139,21 @@ func TestQueue(t *testing.T) {
 		expectEmpty(t, queue)
 	})
 
+	virtual("a turn that an answer under way may bring forward is waited for", t, func(t *testing.T, start time.Time) {
+		queue := queueOf(t, Options{Limit: 10})
+		first, second := slotOf(t, queue), slotOf(t, queue)
+		first.Answered(200, header("X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 20"))
+		time.AfterFunc(5*time.Second, func() {
+			second.Answered(200, header("X-RateLimit-Remaining: 6", "X-RateLimit-Reset: 20"))
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		if _, err := queue.Slot(ctx); err != nil {
+			t.Error(err)
+		}
+		expectPassed(t, start, 5*time.Second)
+	})
+
 	virtual("a turn that comes at the deadline is waited for", t, func(t *testing.T, start time.Time) {
 		queue := queueOf(t, Options{Limit: 1})
 		slotOf(t, queue).Close()

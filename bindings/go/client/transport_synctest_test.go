@@ -323,6 +323,41 @@ func TestRetries(t *testing.T) {
 		r.expectPassed(0)
 	})
 
+	virtual("what is repeated goes before what never had a turn", t, func(t *testing.T, _ time.Time) {
+		r := newRig(t, &Transport{MaxInFlight: 1}, ok())
+		var order []string
+		failed := false
+		r.transport.Base = roundTripper(func(request *http.Request) (*http.Response, error) {
+			name := request.Header.Get("Name")
+			order = append(order, name)
+			if name == "slow" {
+				time.Sleep(2 * time.Second)
+			}
+			status := 200
+			if name == "first" && !failed {
+				failed = true
+				status = 502
+			}
+			return &http.Response{StatusCode: status, Body: http.NoBody}, nil
+		})
+		var group sync.WaitGroup
+		for _, name := range []string{"first", "slow", "late"} {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				if _, _, err := r.do(r.request("GET", nil, "Name: "+name)); err != nil {
+					t.Error(err)
+				}
+			}()
+			// The first is to come back after 1 s, and meets the other two.
+			time.Sleep(300 * time.Millisecond)
+		}
+		group.Wait()
+		if got := strings.Join(order, " "); got != "first slow first late" {
+			t.Error(got)
+		}
+	})
+
 	virtual("the last error is wrapped", t, func(t *testing.T, _ time.Time) {
 		r := newRig(t, &Transport{Retry: Retry{Attempts: 2, Jitter: -1, Backoff: 1}}, status(502), step{err: errRead})
 		gaveUp := r.expectGaveUp(r.request("GET", nil), CapAttempts)
