@@ -18,8 +18,8 @@
 //
 // A caller that is alone with its key is never refused by a server with a
 // strict sliding window, whatever the latency. With several callers per key
-// refusals are few, and each pauses all requests of its key for as long as the
-// server asks.
+// refusals are few, and one with a Retry-After pauses all requests of its key
+// for that long.
 //
 // State is per process and not shared between Transports: use one for all
 // requests of a key.
