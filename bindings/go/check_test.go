@@ -1,6 +1,7 @@
 package mavera_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -348,7 +349,7 @@ func TestErrorsOfOneKindAreEqualWhateverTheySay(t *testing.T) {
 	_, other := limiter.Check("a", mavera.PerMinute(-2))
 	fails(t, one, other)
 	for _, kind := range []error{mavera.ErrCost, mavera.ErrClosed, mavera.ErrKey, mavera.ErrSystem} {
-		if one == kind || fmt.Sprint(one) == fmt.Sprint(kind) {
+		if errors.Is(one, kind) {
 			t.Errorf("%v is %v", one, kind)
 		}
 	}

@@ -118,6 +118,7 @@ func TestAPermitOutOfRangeIsNamed(t *testing.T) {
 		{mavera.NewClass("work", -1), []string{`"work"`}},
 		// As 32 bits it would be 1.
 		{mavera.NewClass("work", 1<<32+1), []string{`"work"`}},
+		{mavera.NewClass("work", -1<<32+1), []string{`"work"`}},
 		{mavera.NewClass("work", math.MaxInt), []string{`"work"`}},
 		{mavera.NewClass("wo\x00rk", 1), []string{`"wo\x00rk"`}},
 		{mavera.NewClass("work", 1).WithLease(25 * time.Hour), []string{"lease of 25h0m0s"}},
@@ -210,6 +211,22 @@ func TestAcquireWaitsUntilAPermitIsGivenBack(t *testing.T) {
 			t.Error("taken before it was given back")
 		}
 		equal(t, "released", next.Release(), true)
+	}
+}
+
+func TestAcquireGoesOnAskingHoweverLongItWaits(t *testing.T) {
+	t.Parallel()
+	limiter := running(t)
+	class := mavera.NewClass("work", 1)
+	permit := acquire(t, limiter, "a", class)
+	// Pauses that only doubled would be half a second by now.
+	time.AfterFunc(530*time.Millisecond, func() { permit.Release() })
+	began := time.Now()
+	if _, err := limiter.Acquire(context.Background(), "a", class); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 950*time.Millisecond {
+		t.Errorf("taken after %v", took)
 	}
 }
 
