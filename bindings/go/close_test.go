@@ -129,9 +129,9 @@ func TestAfterCloseEveryCallSaysSo(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := limiter.Acquire(context.Background(), "a", mavera.NewClass("work", 1))
+	_, err := limiter.Acquire(bounded(t), "a", mavera.NewClass("work", 1))
 	fails(t, err, mavera.ErrClosed)
-	_, err = limiter.Wait(context.Background(), "a", mavera.PerMinute(1))
+	_, err = limiter.Wait(bounded(t), "a", mavera.PerMinute(1))
 	fails(t, err, mavera.ErrClosed)
 	// That it is closed comes before what else is wrong.
 	_, err = limiter.Check("", mavera.PerMinute(-1))
@@ -150,8 +150,8 @@ func TestWhoeverWaitsHearsOfAClose(t *testing.T) {
 	permit := acquire(t, limiter, "a", class)
 	check(t, limiter, "a", policy)
 	heard := make(chan error, 2)
-	go func() { _, err := limiter.Acquire(context.Background(), "a", class); heard <- err }()
-	go func() { _, err := limiter.Wait(context.Background(), "a", policy); heard <- err }()
+	go func() { _, err := limiter.Acquire(bounded(t), "a", class); heard <- err }()
+	go func() { _, err := limiter.Wait(bounded(t), "a", policy); heard <- err }()
 	time.Sleep(5 * time.Millisecond)
 	limiter.Close()
 	fails(t, <-heard, mavera.ErrClosed)

@@ -1,6 +1,7 @@
 package mavera_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -113,6 +114,13 @@ func planOf(t testing.TB, text string) *mavera.Plan {
 		t.Fatal(err)
 	}
 	return plan
+}
+
+// bounded is a context for what does not take long, or fails.
+func bounded(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 func check(t testing.TB, limiter *mavera.Limiter, key string, policy mavera.Policy) mavera.Decision {

@@ -129,12 +129,12 @@ func TestAPermitOutOfRangeIsNamed(t *testing.T) {
 		fails(t, err, mavera.ErrInvalid, wrong.words...)
 		equal(t, "held", permit.Held(), false)
 		// Nor is it waited for.
-		_, err = limiter.Acquire(context.Background(), "a", wrong.class)
+		_, err = limiter.Acquire(bounded(t), "a", wrong.class)
 		fails(t, err, mavera.ErrInvalid, wrong.words...)
 	}
 	_, err := limiter.TryAcquire("", mavera.NewClass("work", 1))
 	fails(t, err, mavera.ErrKey)
-	_, err = limiter.Acquire(context.Background(), "", mavera.NewClass("work", 1))
+	_, err = limiter.Acquire(bounded(t), "", mavera.NewClass("work", 1))
 	fails(t, err, mavera.ErrKey)
 	_, err = limiter.InFlight("", mavera.NewClass("work", 1))
 	fails(t, err, mavera.ErrKey)
@@ -165,9 +165,7 @@ func TestAPermitWhoseLeaseEndedMayBeTakenByAnother(t *testing.T) {
 	_, err := limiter.TryAcquire("a", class)
 	fails(t, err, mavera.ErrBusy)
 	// Leases are kept to two seconds.
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	next, err := limiter.Acquire(ctx, "a", class)
+	next, err := limiter.Acquire(bounded(t), "a", class)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +182,7 @@ func TestALeaseThatIsNegativeIsNone(t *testing.T) {
 
 func TestAcquireTakesAPermitThatIsFreeAtOnce(t *testing.T) {
 	limiter, _ := standing(t)
-	permit, err := limiter.Acquire(context.Background(), "a", mavera.NewClass("work", 1))
+	permit, err := limiter.Acquire(bounded(t), "a", mavera.NewClass("work", 1))
 	equal(t, "error", err, nil)
 	equal(t, "released", permit.Release(), true)
 }
@@ -201,7 +199,7 @@ func TestAcquireWaitsUntilAPermitIsGivenBack(t *testing.T) {
 			permit.Release()
 			close(done)
 		})
-		next, err := limiter.Acquire(context.Background(), "a", class)
+		next, err := limiter.Acquire(bounded(t), "a", class)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +220,7 @@ func TestAcquireGoesOnAskingHoweverLongItWaits(t *testing.T) {
 	// Pauses that only doubled would be half a second by now.
 	time.AfterFunc(530*time.Millisecond, func() { permit.Release() })
 	began := time.Now()
-	if _, err := limiter.Acquire(context.Background(), "a", class); err != nil {
+	if _, err := limiter.Acquire(bounded(t), "a", class); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took > 950*time.Millisecond {

@@ -17,7 +17,7 @@ func TestWaitSleepsUntilAdmission(t *testing.T) {
 	policy := mavera.Policy{Limit: 1, Window: 60 * time.Millisecond}
 	began := time.Now()
 	for i := range 4 {
-		decision, err := limiter.Wait(context.Background(), "a", policy)
+		decision, err := limiter.Wait(bounded(t), "a", policy)
 		equal(t, "error", err, nil)
 		equal(t, "outcome", decision.Outcome(), mavera.Allowed)
 		equal(t, "used", decision.Used(), 1)
@@ -86,7 +86,7 @@ func TestWaitChargesNothingForAContextThatIsOver(t *testing.T) {
 
 func TestWaitFailsAsACheckDoes(t *testing.T) {
 	limiter := running(t)
-	ctx := context.Background()
+	ctx := bounded(t)
 	_, err := limiter.Wait(ctx, "", mavera.PerMinute(5))
 	fails(t, err, mavera.ErrKey)
 	_, err = limiter.Wait(ctx, "a", mavera.PerMinute(0))
@@ -112,7 +112,7 @@ func TestManyWhoWaitGetExactlyWhatTimeAllows(t *testing.T) {
 		go func() {
 			defer all.Done()
 			for range each {
-				decision, err := limiter.Wait(context.Background(), "a", policy)
+				decision, err := limiter.Wait(bounded(t), "a", policy)
 				if err != nil || !decision.Allowed() {
 					t.Errorf("%v, %v", decision, err)
 				}
