@@ -100,8 +100,8 @@ func (l *Limiter) CheckBytes(key []byte, policy Policy) (decision Decision, err 
 	return
 }
 
-// CheckN charges cost units, or none of them. A cost of 0 charges nothing, as
-// [Limiter.Peek].
+// CheckN charges cost units, or none of them. A cost of 0 charges nothing,
+// and is refused only if more than the limit is spent.
 //
 // Fails as [Limiter.Check]; with [ErrCost] if the cost exceeds the limit.
 func (l *Limiter) CheckN(key string, policy Policy, cost int) (decision Decision, err error) {
