@@ -32,6 +32,8 @@ GO_GATEWAY := $(TARGET)/go-gateway
 # Go does not see when the library changes; its checksum among the flags does.
 GO_LINK  = CGO_LDFLAGS="-L$(TARGET)/release" CGO_CFLAGS="-O2 \
     -DMAVERA_RL_BUILD=$$(cksum <$(TARGET)/release/libmavera_rl.a | cut -d' ' -f1)"
+# The oldest that the package works with.
+OLDEST_GO := go1.24.13
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: all lib install uninstall stage gateway go-gateway demo demo-python \
@@ -190,13 +192,14 @@ bench-python: toolchain $(VENV)/mavera $(VENV)/floor
 bench-go: lib go-toolchain
 	cd bindings/go/peers && $(GO_LINK) $(GO) test -run '^$$' -bench . -count 5
 
-verify-long: needs
+verify-long: needs lib go-toolchain
 	LOOM_MAX_PREEMPTIONS=4 scripts/loom.sh
 	tests/mutants/run.py
 	PROPTEST_CASES=20000 MAVERA_TORTURE_SECONDS=60 $(CARGO) test --release \
 	    --locked --package mavera-rl
 	tests/compare/limit_conn.sh
 	$(BINDING)/tests/every_python.sh
+	cd bindings/go && $(GO_LINK) GOTOOLCHAIN=$(OLDEST_GO) $(GO) test ./...
 
 header: toolchain
 	MAVERA_RL_BLESS=1 $(CARGO) test --locked --package mavera-rl --test header
